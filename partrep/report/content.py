@@ -1,0 +1,228 @@
+"""What a report is told: frozen records of numbers and NumPy arrays, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Interval = tuple[float, float]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One method's row of the results table.
+
+    Attributes:
+        name: what the method is called in the table.
+        value: the measure (accuracy, error), a share in [0, 1]; shown in per cent.
+        interval: its 95 % interval (low, high), or None.
+        vectors: how many local vectors an image the method compares.
+        difference: the reference method's value minus this one's, paired over the same episodes.
+        difference_interval: its 95 % interval (low, high).
+        note: a few words under the name.
+        reference: True for the method the page is about; it is set off, and the differences are taken from it.
+        seeds: the value under each seed, where several were run; drawn as small dots.
+        details: further columns, `{heading: text}`, in order.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None = None
+    vectors: int | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+    note: str = ""
+    reference: bool = False
+    seeds: tuple[float, ...] = ()
+    details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        _require(0 <= self.value <= 1, f"{self.name}: value {self.value} is not a share in [0, 1]")
+        for pair in (self.interval, self.difference_interval):
+            _require(pair is None or pair[0] <= pair[1], f"{self.name}: interval {pair} is not (low, high)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One method's row of the part discovery table; `values` and `intervals` are keyed by the column."""
+
+    name: str
+    values: Mapping[str, float]
+    intervals: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    reference: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Discovery:
+    """How well the parts found agree with the true ones.
+
+    Attributes:
+        rows: one a method.
+        lower_is_better: the columns in which a smaller number is better.
+        descriptions: `{column: one sentence}`, shown under the table.
+        note: a sentence above the table (on which images, at which K).
+    """
+
+    rows: tuple[Score, ...]
+    lower_is_better: frozenset[str] = frozenset()
+    descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in the order in which the rows bring them."""
+        return tuple(dict.fromkeys(column for row in self.rows for column in row.values))
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodePicture:
+    """One query of one episode: what was compared, and how much each part counted.
+
+    Attributes:
+        support: [C,H,W,3] or [C,H,W,1], one support image a class; u8, or float in [0, 1].
+        query: [H,W,3] or [H,W,1].
+        support_assignment: [C,K,h,w] >= 0, the share of each location given to each part; what the parts leave
+            of one is background.
+        query_assignment: [K,h,w].
+        logits: [C], one a class; the prediction is the largest.
+        label: the true class, an index into the C classes.
+        contributions: [C,K], how much part k counted towards the logit of class c, with its sign; None where
+            the head does not say.
+        terms: further addends of the logits, `{name: [C]}`, such as a term for where the parts lie. What is
+            left of a logit after parts and terms is shown as "not credited to parts".
+        class_names: C names; "class 1", ... without them.
+        title: a heading; "Episode 1", ... without it.
+    """
+
+    support: np.ndarray
+    query: np.ndarray
+    support_assignment: np.ndarray
+    query_assignment: np.ndarray
+    logits: np.ndarray
+    label: int
+    contributions: np.ndarray | None = None
+    terms: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    title: str = ""
+
+    def __post_init__(self):
+        classes, parts = np.shape(self.support_assignment)[:2]
+        expected = {"support": (classes,), "logits": (classes,), "query_assignment": (parts,)}
+        for name, shape in expected.items():
+            found = np.shape(getattr(self, name))[:1]
+            _require(found == shape, f"EpisodePicture.{name}: first axis {found}, expected {shape}")
+        _require(0 <= self.label < classes, f"EpisodePicture.label {self.label} is not one of {classes} classes")
+        if self.contributions is not None:
+            found = np.shape(self.contributions)
+            _require(found == (classes, parts), f"EpisodePicture.contributions {found}, expected {(classes, parts)}")
+        for name, term in self.terms.items():
+            _require(np.shape(term) == (classes,), f"EpisodePicture term {name!r}: expected shape {(classes,)}")
+        _require(len(self.class_names) in (0, classes), f"EpisodePicture: expected {classes} class names")
+
+    @property
+    def predicted(self) -> int:
+        """The class with the largest logit."""
+        return int(np.argmax(self.logits))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.class_names) or tuple(f"class {c + 1}" for c in range(len(self.logits)))
+
+
+@dataclasses.dataclass(frozen=True)
+class PartGallery:
+    """Images and their parts, from which the page shows where each part is strongest.
+
+    Attributes:
+        images: [N,H,W,3] or [N,H,W,1].
+        assignment: [N,K,h,w], as in `EpisodePicture`.
+        presence: [N,K] in [0, 1], how much of the part is in the image.
+        labels: [N] class of each image; with it, the crops of one part come from different classes.
+        captions: K short texts, such as "mostly the wing (IoU 0.52)".
+    """
+
+    images: np.ndarray
+    assignment: np.ndarray
+    presence: np.ndarray
+    labels: np.ndarray | None = None
+    captions: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        count, parts = np.shape(self.assignment)[:2]
+        _require(len(self.images) == count, f"PartGallery: {len(self.images)} images, {count} assignments")
+        _require(np.shape(self.presence) == (count, parts), f"PartGallery.presence: expected {(count, parts)}")
+        _require(len(self.captions) in (0, parts), f"PartGallery: expected {parts} captions")
+
+
+@dataclasses.dataclass(frozen=True)
+class FewshotPage:
+    """Everything the few-shot report shows; a section whose record is empty is left out.
+
+    Attributes:
+        title, conclusion: the heading, and one sentence in plain words that says what came out.
+        results: the rows of the main table.
+        facts: a few `{what: value}` shown under the conclusion (data, episodes, ways, shots).
+        measure, lower_is_better, chance: what `Result.value` is, its direction, and chance level in [0, 1].
+        results_note: a sentence under the table.
+        history: the rows of `metrics.jsonl`.
+        discovery: part discovery scores.
+        episodes, failures: predictions drawn; failures compare the predicted class with the true one.
+        gallery: what each part looks at.
+        part_names: K names used beside the numbers of the parts.
+        level: which level of explanation the pictures have, in a sentence.
+        notes: caveats, a sentence each.
+        provenance: `{what: value}`: seed, versions, device, wall time, data fingerprint, test evaluations.
+        config: the run's config, shown folded.
+        command: the command that makes the page again.
+    """
+
+    title: str
+    conclusion: str
+    results: tuple[Result, ...] = ()
+    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    measure: str = "accuracy"
+    lower_is_better: bool = False
+    chance: float | None = None
+    results_note: str = ""
+    history: Sequence[Mapping[str, object]] = ()
+    discovery: Discovery | None = None
+    episodes: tuple[EpisodePicture, ...] = ()
+    failures: tuple[EpisodePicture, ...] = ()
+    gallery: PartGallery | None = None
+    part_names: tuple[str, ...] = ()
+    level: str = ""
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparePage:
+    """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
+
+    `histories` holds the `metrics.jsonl` rows of each run by its name; they are drawn into shared panels.
+    """
+
+    title: str
+    conclusion: str
+    results: tuple[Result, ...]
+    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    measure: str = "accuracy"
+    lower_is_better: bool = False
+    chance: float | None = None
+    results_note: str = ""
+    histories: Mapping[str, Sequence[Mapping[str, object]]] = dataclasses.field(default_factory=dict)
+    discovery: Discovery | None = None
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    command: str = ""
