@@ -147,7 +147,7 @@ def decode_drawing(archive: Archive, member: str) -> np.ndarray:
 
 
 def parse_strokes(text: str, name: str) -> list[np.ndarray]:
-    """Strokes of an official stroke file (START, `x,y,time` lines, BREAK at pen lifts) as (y, x) in pixels."""
+    """Strokes of one stroke file (START, `x,y,time` lines, BREAK at each lift) as (y, x) in pixels."""
     strokes: list[np.ndarray] = []
     points: list[tuple[float, float]] = []
     try:

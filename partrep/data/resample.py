@@ -1,4 +1,4 @@
-"""Antialiased resampling of images as two small matrix products (NumPy; `transforms.resize` on the device)."""
+"""Antialiased resampling of images by two small matrix products (NumPy; `transforms.resize` is for JAX)."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ RUN_ALPHABETS = {
 
 
 class Run(NamedTuple):
-    """One run: `train`, `test` u8[20,size,size,1] (ink 0, paper 255); `truth` i32[20], the row of `train` that
-    has the class of each test drawing; the run's number; its alphabet."""
+    """One run: `train`, `test` u8[20,size,size,1] (ink 0, paper 255); `truth` i32[20], the row of `train`
+    that has the class of each test drawing; the run's number; its alphabet."""
 
     train: np.ndarray
     test: np.ndarray
