@@ -1,0 +1,51 @@
+"""Global average pooling as a part method with one part: the baseline of every comparison."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from partrep.parts import readout
+from partrep.parts.structure import Parts
+
+
+class Gap(nn.Module):
+    """One part that is the whole image, `v = (1/N) sum_n z_n`.
+
+    Honest explanation, with a linear head: level 1 trivially (one part), level 2 exactly (the class
+    activation map). Not level 3. `read_out(features, assignment)` is the read-out with the assignment frozen.
+
+    Call:
+        features: [B,h,w,D].
+        train: unused.
+
+    Returns:
+        `Parts` with K=1: assignment and presence 1, centroid the image centre, no background, no scores.
+
+    Raises:
+        ValueError: features without four axes.
+
+    Example:
+        >>> parts = Gap().apply({}, jnp.full((2, 3, 3, 4), 5.0), train=False)
+        >>> parts.vectors.shape, float(parts.vectors[0, 0, 0])
+        ((2, 1, 4), 5.0)
+
+    Source: Zhou et al. (2016), class activation maps.
+    """
+
+    read_out = staticmethod(readout.area_mean)
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool) -> Parts:
+        """The whole image as one part."""
+        whole = jnp.ones_like(features[..., 0], jnp.float32)[:, None]
+        return Parts(
+            similarity=whole,
+            assignment=whole,
+            background=None,
+            vectors=self.read_out(features, whole),
+            scores=None,
+            presence=readout.presence(whole),
+            centroid=readout.centroid(whole),
+        )
