@@ -1,4 +1,4 @@
-"""Intervals of 95 %: over episodes, over groups by bootstrap, of paired differences over episodes and seeds."""
+"""Intervals of 95 %: over episodes, over whole groups, and of paired differences over seeds and episodes."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_paired_interval_refuses_shapes_that_do_not_pair(shapes):
 
 
 def test_crossed_interval_by_hand():
-    """Additive table: MS_residual = 0, MS_rows = 3 (0.25^2 + 0.25^2) = 0.375, MS_columns = 2 (1 + 1) / 2 = 2."""
+    """An additive table: MS_residual = 0, MS_rows = 3 (0.25^2 + 0.25^2), MS_columns = 2 (1 + 1) / 2."""
     interval = intervals.crossed_interval([[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]])
     freedom = 2.375**2 / (0.375**2 / 1 + 2.0**2 / 2)
     expected = stats.t.ppf(0.975, freedom) * np.sqrt(2.375 / 6)
