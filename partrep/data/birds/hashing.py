@@ -1,0 +1,21 @@
+"""Counter-based random numbers from a pair of 32-bit words: the same stream in NumPy and JAX, in every version."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def mix(x):
+    """A bijective 32-bit mixing of uint32 values, NumPy or JAX (the lowbias32 finaliser of C. Wellons)."""
+    x = x ^ (x >> 16)
+    x = x * np.uint32(0x7FEB352D)
+    x = x ^ (x >> 15)
+    x = x * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def uniforms(key, stream: int, count: int, xp):
+    """`count` numbers in (0, 1), f32 [count], a pure function of `key` uint32 [2] and the stream; xp is numpy or jnp."""
+    counter = xp.arange(count, dtype=xp.uint32) + np.uint32(stream << 12)
+    bits = mix(mix(mix(counter) ^ key[0]) + key[1])
+    return ((bits >> 8).astype(xp.float32) + 0.5) * np.float32(2.0**-24)

@@ -1,0 +1,203 @@
+"""A scene: every number that an image of a bird depends on, drawn from a key; interventions change single fields of it."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from partrep import UserError
+from partrep.data.birds import hashing
+from partrep.data.birds.world import PARTS, VALUES, World
+
+HABITAT_MODES = ("world", "matched", "random", "conflicting")
+
+# Where the parts sit on a bird of scale 1 that looks right (the image spans -1 to 1, y down).
+#                 x      y    axis   size along and across the axis
+PLACES = np.array(
+    [
+        (0.83, -0.28, 5.0, 0.25, 0.22),  # beak
+        (0.20, -0.80, -100.0, 0.24, 0.24),  # crown
+        (-0.28, 0.22, 160.0, 0.31, 0.25),  # wing
+        (-0.86, 0.10, 195.0, 0.28, 0.24),  # tail
+        (-0.04, 0.84, 0.0, 0.175, 0.175),  # feet: one of two, side by side along the axis
+        (0.36, -0.30, 0.0, 0.235, 0.235),  # eye
+    ],
+    np.float32,
+)
+FEET = PARTS.index("feet")
+FEET_APART = 1.12  # half the distance between the feet, in their own size
+
+
+@struct.dataclass
+class Scene:
+    """One image's worth of numbers (leading axes: any batch). Interventions are functions from Scene to Scene."""
+
+    values: jax.Array  # i32 [6] part values, 7: the reserved one
+    present: jax.Array  # f32 [6] 1 drawn, 0 removed
+    colour: jax.Array  # i32 [6] palette entry that replaces the colour of the part's value; -1: none
+    bird: jax.Array  # f32 [] 0: no bird at all
+    habitat: jax.Array  # i32 []
+    ring: jax.Array  # i32 [] colour of the ring on the leg
+    ring_on: jax.Array  # f32 []
+    mirror: jax.Array  # f32 [] 1 looks right, -1 left
+    angle: jax.Array  # f32 [] radians
+    scale: jax.Array  # f32 [] 0.5 to 1
+    shift: jax.Array  # f32 [2] (x, y)
+    limbs: jax.Array  # f32 [6, 5] articulation: shift along x and y, turn, log size, log aspect
+    light: jax.Array  # f32 [3] colour of the light
+    sun: jax.Array  # f32 [2] direction and strength of the light
+    tint: jax.Array  # f32 [3] colour of the body
+    marks: jax.Array  # f32 [6] freckles of the body, which tell individuals apart
+    ground: jax.Array  # f32 [8] horizon, slope, phases, colour change
+    clutter: jax.Array  # f32 [n, 8] x, y, turn, size, aspect, colour, shape, texture
+    branches: jax.Array  # f32 [n, 8] x, y, turn, half length, radius, colour (3)
+    blur: jax.Array  # f32 [] width of edges in the image
+    noise: jax.Array  # f32 [] amplitude
+    key: jax.Array  # uint32 [2] of the pixel noise
+
+
+def _spread(u, low, high):
+    return low + (high - low) * u
+
+
+def place(pose, limbs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Centre [6, 2] in the image (x, y), rotation [6, 2, 2] from image to own axes, and size [6, 2] of the parts."""
+    mirror, angle, scale, shift = pose
+    turn, flip = rotation(angle), jnp.stack([mirror, jnp.ones_like(mirror)])
+    inner = jnp.asarray(PLACES[:, :2]) + limbs[:, :2]
+    centre = shift + scale * (inner * flip) @ turn.T
+    axis = jnp.asarray(np.deg2rad(PLACES[:, 2])) + limbs[:, 2]
+    own = jnp.swapaxes(rotation(axis), -1, -2) * flip @ turn.T
+    aspect = jnp.exp(limbs[:, 4:] * np.array([0.5, -0.5], np.float32))
+    return centre, own, scale * jnp.asarray(PLACES[:, 3:]) * jnp.exp(limbs[:, 3:4]) * aspect
+
+
+def rotation(angle: jax.Array) -> jax.Array:
+    """Matrices [..., 2, 2] that turn (x, y) by an angle in radians."""
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack([jnp.stack([c, -s], -1), jnp.stack([s, c], -1)], -2)
+
+
+def pose_of(scene: Scene) -> tuple[jax.Array, ...]:
+    """Mirror, angle, scale and shift."""
+    return scene.mirror, scene.angle, scene.scale, scene.shift
+
+
+def cover(centre: jax.Array, own: jax.Array, size: jax.Array, colour: jax.Array) -> jax.Array:
+    """A branch [8] that hides one part whole: centre [2], own axes [2, 2] and size [2] of the part, colour [3]."""
+    radius = 1.25 * jnp.min(size)
+    long = jnp.maximum(1.3 * jnp.max(size) - radius, 0.0) + 0.5 * radius
+    turn = jnp.arctan2(own[0, 1], own[0, 0])
+    return jnp.concatenate([centre, jnp.stack([turn, long, radius]), colour])
+
+
+def _branches(rows: jax.Array, parts, chance: float) -> jax.Array:
+    """Branches [n, 8] from uniforms [n, 10]: either one that hides a part whole, or a long twig near one."""
+    centre, own, size = parts
+
+    def one(u):
+        target = jnp.minimum((u[0] * len(PARTS)).astype(jnp.int32), len(PARTS) - 1)
+        brown = np.array([0.45, 0.32, 0.2], np.float32) * _spread(u[1], 0.7, 1.3) + 0.12 * (u[2:5] - 0.5)
+        near = centre[target] + 0.3 * (u[5:7] - 0.5)
+        twig = jnp.stack([u[7] * np.float32(np.pi), _spread(u[8], 0.5, 1.0), _spread(u[9], 0.04, 0.08)])
+        hiding = cover(centre[target], own[target], size[target], brown)
+        return jnp.where(u[8] < chance, hiding, jnp.concatenate([near, twig, brown]))
+
+    return jax.vmap(one)(rows)
+
+
+def _clutter(u: jax.Array) -> jax.Array:
+    """Things [n, 8] that look like parts, in random places, from uniforms [n, 8]."""
+    turn, size, aspect = _spread(u[:, 2], -np.pi, np.pi), _spread(u[:, 3], 0.1, 0.24), _spread(u[:, 4], -0.3, 0.3)
+    triple = jnp.floor(u[:, 5:] * VALUES)
+    geometry = jnp.stack([_spread(u[:, 0], -1, 1), _spread(u[:, 1], -1, 1), turn, size, aspect], -1)
+    return jnp.concatenate([geometry, triple], -1)
+
+
+def _symbol(u: jax.Array, own: jax.Array, strength) -> jax.Array:
+    """The class's own symbol with probability s + (1 - s) / 7, else one of the others, from two uniforms."""
+    other = jnp.minimum((u[1] * VALUES).astype(jnp.int32), VALUES - 1)
+    return jnp.where(u[0] < strength, own, other)
+
+
+def _habitat(u: jax.Array, symbol: jax.Array, world: World, mode: str) -> jax.Array:
+    if mode == "conflicting":
+        symbol = symbol + 1 + jnp.minimum((u[1] * (VALUES - 1)).astype(jnp.int32), VALUES - 2)
+    else:
+        strength = {"world": world.shortcut, "matched": 1.0, "random": 0.0}[mode]
+        symbol = _symbol(u, symbol, strength)
+    return jnp.asarray(world.habitats)[symbol % VALUES]
+
+
+def _present(u: jax.Array) -> jax.Array:
+    """Half the time all six parts; else each of the other 63 subsets alike (in bits of one number)."""
+    lacking = jnp.minimum((u[1] * 63).astype(jnp.int32), 62)
+    bits = (lacking >> jnp.arange(len(PARTS))) & 1
+    return jnp.where(u[0] < 0.5, 1.0, bits.astype(jnp.float32))
+
+
+def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, individual: jax.Array) -> Scene:
+    level, pi = world.settings, np.float32(np.pi)
+
+    def draw(stream, *shape):
+        return hashing.uniforms(key, stream, int(np.prod(shape)), jnp).reshape(shape)
+
+    u = draw(0, 14)
+    random_values = jnp.minimum((draw(1, 6) * VALUES).astype(jnp.int32), VALUES - 1)
+    parts, weights = world.extension
+    symbol = jnp.sum(values[parts] * weights) % VALUES
+    limbs = (2 * draw(2, 6, 5) - 1) * np.array([0.05, 0.05, 0.35, 0.12, 0.15], np.float32) * level["wobble"]
+    scale = _spread(u[2], 0.5, 1.0)
+    room = 0.03 + 0.9 * (1 - scale)
+    mirror, angle = jnp.where(u[0] < 0.5, 1.0, -1.0), _spread(u[1], -pi / 6, pi / 6)
+    shift = room * (2 * u[3:5] - 1)
+    placed = place((mirror, angle, scale, shift), limbs)
+    chance, extra = draw(3, 6), draw(4, 8)
+    sun = 2 * pi * u[8]
+    own = hashing.uniforms(individual, 5, 9, jnp)
+    return Scene(
+        values=jnp.where(values < 0, random_values, values),
+        present=_present(chance[:2]) if world.absence else jnp.ones(len(PARTS)),
+        colour=jnp.full(len(PARTS), -1),
+        bird=(chance[2] >= world.empty).astype(jnp.float32),
+        habitat=_habitat(chance[3:5], symbol, world, mode),
+        ring=_symbol(extra[:2], symbol, world.ring),
+        ring_on=(chance[5] < (1 + world.ring) / 2).astype(jnp.float32),
+        mirror=mirror,
+        angle=angle,
+        scale=scale,
+        shift=shift,
+        limbs=limbs,
+        light=(1 + level["light"] * (2 * u[5:8] - 1)) * (1 + 0.5 * level["light"] * (2 * u[9] - 1)),
+        sun=_spread(u[10], 0.08, 0.22) * jnp.stack([jnp.cos(sun), jnp.sin(sun)]),
+        tint=_spread(own[:3], 0.35, 0.85),
+        marks=own[3:],
+        ground=draw(6, 8),
+        clutter=_clutter(draw(7, level["clutter"], 8)),
+        branches=_branches(draw(8, level["branches"], 10), placed, level["cover"]),
+        blur=level["blur"] * u[11],
+        noise=level["noise"] * u[12],
+        key=key,
+    )
+
+
+def sample(world: World, keys, values, habitat: str = "world", individuals=None) -> Scene:
+    """Scenes of a batch: keys uint32 [B, 2], part values i32 [B, 6] (-1: random with the key).
+
+    habitat: "world" follows the world's shortcut; "matched", "random" and "conflicting" are the test sets.
+    individuals: keys uint32 [B, 2] of the birds, whose body marks they alone decide; None: a new bird each.
+    """
+    if habitat not in HABITAT_MODES:
+        raise UserError(f"unknown habitat mode {habitat!r}; known: {', '.join(HABITAT_MODES)}")
+    keys = jnp.asarray(keys, jnp.uint32)
+    individuals = keys if individuals is None else jnp.asarray(individuals, jnp.uint32)
+    return _sample(world, habitat, keys, jnp.asarray(values, jnp.int32), individuals)
+
+
+@functools.partial(jax.jit, static_argnames=("world", "mode"))
+def _sample(world, mode, keys, values, individuals):
+    return jax.vmap(functools.partial(_sample_one, world, mode))(keys, values, individuals)

@@ -1,0 +1,181 @@
+"""A world of birds: what each part value looks like, which part plays which role, and which classes are in which split."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from partrep import UserError, lookup
+from partrep.data.birds import code, hashing
+
+PARTS = ("beak", "crown", "wing", "tail", "feet", "eye")
+VALUES = code.FIELD
+RESERVED = VALUES  # an eighth value that no class shows, for open-set tests
+SPLITS = ("train", "validation", "test")
+
+# How hard a level is. colours, shapes, textures: how many different ones the values of a part share (fewer: values
+# differ in fewer respects). *_gain: how far apart they lie (1: as drawn). cover: chance that a branch hides a whole part.
+LEVELS = {
+    "easy": dict(
+        colours=7, shapes=7, textures=7, colour_gain=1.0, shape_gain=1.0, texture_gain=1.0,
+        clutter=2, branches=1, cover=0.1, light=0.12, noise=0.02, blur=0.05, wobble=0.5,
+    ),
+    "standard": dict(
+        colours=4, shapes=4, textures=4, colour_gain=0.8, shape_gain=0.9, texture_gain=0.8,
+        clutter=4, branches=1, cover=0.25, light=0.2, noise=0.05, blur=0.08, wobble=0.75,
+    ),
+    "hard": dict(
+        colours=3, shapes=3, textures=3, colour_gain=0.6, shape_gain=0.8, texture_gain=0.7,
+        clutter=6, branches=2, cover=0.35, light=0.3, noise=0.08, blur=0.1, wobble=1.0,
+    ),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The images of one split: class of each (0..C-1), its key, a name unique in the world, and the class codes."""
+
+    labels: np.ndarray  # i32 [n]
+    keys: np.ndarray  # uint32 [n, 2]
+    ids: np.ndarray  # i64 [n]
+    classes: np.ndarray  # i32 [C, 6]; -1 where the part carries no information
+    symbols: np.ndarray  # i32 [C], the habitat that goes with the class
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def values(self) -> np.ndarray:
+        """Part values i32 [n, 6] of each image; -1: drawn at random with the image."""
+        return self.classes[self.labels]
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """Everything that is fixed across images; hashable, so it can be a static argument of jit.
+
+    Args:
+      seed: draws appearances of values, roles of parts and habitats. Tune on 0-2, report on 100 and up.
+      level: "easy", "standard" or "hard".
+      parts: how many of the six parts carry information about the class; the others are random per image.
+      dimension: a class is a polynomial with this many coefficients: 3 gives 343 classes, 2 gives 49.
+      shortcut: s; P(habitat = the class's) = s + (1 - s) / 7.
+      ring: the same for the colour of the ring on the leg.
+      absence: half of the images lack a random subset of parts.
+      empty: fraction of images without a bird.
+      zipf: exponent of the class frequencies of the training images (0: equal).
+      images: train, validation and test images of each class.
+    """
+
+    seed: int = 0
+    level: str = "standard"
+    parts: int = 6
+    dimension: int = 3
+    shortcut: float = 0.0
+    ring: float = 0.0
+    absence: bool = False
+    empty: float = 0.0
+    zipf: float = 0.0
+    images: tuple[int, int, int] = (100, 20, 30)
+
+    def __post_init__(self):
+        lookup(LEVELS, self.level, "level of birds")
+        if self.dimension not in (2, 3):
+            raise UserError(f"dimension is {self.dimension}; expected 2 (49 classes) or 3 (343 classes)")
+        if not self.dimension <= self.parts <= len(PARTS):
+            raise UserError(f"parts is {self.parts}; expected {self.dimension} to {len(PARTS)}")
+        for name in ("shortcut", "ring", "empty"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
+
+    @property
+    def settings(self) -> dict:
+        """The numbers of this world's level."""
+        return LEVELS[self.level]
+
+    def _draw(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, purpose])
+
+    @functools.cached_property
+    def points(self) -> np.ndarray:
+        """Evaluation points i32 [7] in GF(7): those of the six parts, then that of the habitat."""
+        return self._draw(0).permutation(code.FIELD).astype(np.int32)
+
+    @functools.cached_property
+    def informative(self) -> np.ndarray:
+        """bool [6]: the parts that carry information about the class."""
+        return np.isin(np.arange(len(PARTS)), self._draw(1).permutation(len(PARTS))[: self.parts])
+
+    @functools.cached_property
+    def habitats(self) -> np.ndarray:
+        """i32 [7]: which scenery stands for which symbol."""
+        return self._draw(2).permutation(code.FIELD).astype(np.int32)
+
+    @functools.cached_property
+    def appearance(self) -> np.ndarray:
+        """i32 [6, 8, 3]: colour, shape and texture of each value of each part; the eighth is the reserved one."""
+        return np.stack([_triples(self._draw(3 + part), self.settings) for part in range(len(PARTS))])
+
+    @functools.cached_property
+    def extension(self) -> tuple[np.ndarray, np.ndarray]:
+        """Parts [k] and weights [k] that give the habitat's symbol of a class from its values, mod 7."""
+        parts = np.flatnonzero(self.informative)[: self.dimension]
+        return parts, code.extension(self.points[parts], self.points[-1])
+
+    def classes(self, group: str) -> np.ndarray:
+        """Codes i32 [C, 6] of the classes of "base", "validation", "novel" or "all"; -1: not informative."""
+        words = code.evaluate(self._polynomials(group), self.points[:-1])
+        return np.where(self.informative, words, -1).astype(np.int32)
+
+    def symbols(self, group: str) -> np.ndarray:
+        """Habitat symbols i32 [C] of the classes of a group."""
+        return code.evaluate(self._polynomials(group), self.points[-1:])[:, 0].astype(np.int32)
+
+    def _polynomials(self, group: str) -> np.ndarray:
+        return code.polynomials(self.dimension, lookup(code.COSETS, group, "group of classes"))
+
+    def names(self, group: str) -> list[str]:
+        """A name for each class: its polynomial, constant first."""
+        return ["p" + "".join(map(str, word)) for word in self._polynomials(group)]
+
+    def split(self, group: str, split: str) -> Split:
+        """The images of a group of classes ("base", "validation", "novel", "all") in a split of images."""
+        if split not in SPLITS:
+            raise UserError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+        numbers = self._polynomials(group) @ (code.FIELD ** np.arange(self.dimension))
+        counts = self._counts(len(numbers), split)
+        labels = np.repeat(np.arange(len(numbers), dtype=np.int32), counts)
+        index = np.concatenate([np.arange(n) for n in counts])
+        ids = (SPLITS.index(split) << 28) | (numbers[labels].astype(np.int64) << 19) | index
+        world = hashing.mix(np.array([self.seed + 1], np.uint32))
+        keys = np.stack([np.broadcast_to(world, ids.shape), ids.astype(np.uint32)], axis=-1)
+        return Split(labels, keys, ids, self.classes(group), self.symbols(group))
+
+    def _counts(self, classes: int, split: str) -> np.ndarray:
+        each = self.images[SPLITS.index(split)]
+        if self.zipf == 0 or split != "train":
+            return np.full(classes, each)
+        weight = np.arange(1, classes + 1.0) ** -self.zipf
+        share = weight / weight.sum() * each * classes
+        return np.maximum(1, np.round(share[self._draw(9).permutation(classes)])).astype(int)
+
+
+def _triples(rng: np.random.Generator, settings: dict) -> np.ndarray:
+    """Eight triples (colour, shape, texture); any two differ in at least two respects."""
+    sizes = [settings[name] for name in ("colours", "shapes", "textures")]
+    choices = [rng.permutation(VALUES)[:size] for size in sizes]
+    rows: list[tuple[int, ...]] = []
+    while len(rows) < VALUES + 1:
+        used = [np.bincount([row[k] for row in rows], minlength=size) for k, size in enumerate(sizes)]
+        grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 3)
+        apart = [np.sum(grid != row, axis=-1) for row in rows]
+        fits = grid[np.min(apart, axis=0) >= 2] if rows else grid
+        if not len(fits):  # the greedy choice ran into a corner: start again
+            rows = []
+            continue
+        load = sum(used[k][fits[:, k]] for k in range(3))
+        best = fits[load == load.min()]
+        rows.append(tuple(best[rng.integers(len(best))]))
+    return np.stack([choices[k][np.array(rows)[:, k]] for k in range(3)], axis=-1).astype(np.int32)
