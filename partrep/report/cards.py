@@ -1,0 +1,312 @@
+"""From the records of episodes and galleries to what the templates draw: chosen, sorted and worded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from markupsafe import Markup
+
+from partrep.report import figures, pictures
+from partrep.report.content import EpisodePicture, PartGallery
+from partrep.report.palette import ink_on, part_colour
+
+MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
+MOST_CARDS = 16  # parts shown in the gallery
+CROPS = 6
+NEUTRAL = "currentColor"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One addend of a logit: its bars, and one number a column (already text). `part` is None for other terms."""
+
+    part: int | None
+    name: str
+    bars: tuple[Markup, ...]
+    cells: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One class of the episode: its support image, logit and softmax probability."""
+
+    name: str
+    uri: str
+    logit: str
+    probability: float
+    is_label: bool
+    is_predicted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """One drawn prediction."""
+
+    title: str
+    query_uri: str
+    label: str
+    predicted: str
+    correct: bool
+    candidates: tuple[Candidate, ...]
+    pairs: tuple[tuple[Markup, str, str], ...]  # (drawing, name of the support's class, its role)
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    total: tuple[str, ...]
+
+
+def signed(value: float) -> str:
+    """Returns a number with its sign, two decimals under 100 and none above.
+
+    >>> signed(0.5), signed(-0.001), signed(-123.4)
+    ('+0.50', '0.00', '−123')
+    """
+    text = f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.2f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def part_label(part: int, names: tuple[str, ...]) -> str:
+    """Returns the name of a part, "part 3" where it has none."""
+    return names[part] if part < len(names) else f"part {part + 1}"
+
+
+# ---- episodes ----------------------------------------------------------------------------------------------------
+
+
+def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str, ...], number: int) -> Card:
+    """Returns the card of one prediction; with `contrast`, the predicted class is set against the true one."""
+    against = picture.label if contrast and picture.label != picture.predicted else None
+    addends = _Addends.of(picture, against)
+    listed = addends.listed() if addends else _largest(picture)
+    return Card(
+        title=picture.title or f"Episode {number}",
+        query_uri=pictures.data_uri(picture.query, 112),
+        label=picture.names[picture.label],
+        predicted=picture.names[picture.predicted],
+        correct=picture.predicted == picture.label,
+        candidates=_candidates(picture),
+        pairs=_pairs(picture, against, addends, listed),
+        columns=addends.columns if addends else (),
+        rows=addends.rows(listed, part_names) if addends else (),
+        total=addends.total() if addends else (),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Addends:
+    """What the logits of an episode are made of: `values` [C,K+T], the parts first, then the named terms.
+
+    `against` is the class that the predicted one is compared with; None stands for the mean of the others.
+    """
+
+    values: np.ndarray
+    logits: np.ndarray
+    names: tuple[str, ...]
+    parts: int
+    predicted: int
+    against: int | None
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, picture: EpisodePicture, against: int | None) -> _Addends | None:
+        """The addends of a picture, with what parts and terms leave of the logits as a term of its own."""
+        if picture.contributions is None:
+            return None
+        logits = np.asarray(picture.logits, np.float64)
+        terms = {name: np.asarray(term, np.float64) for name, term in picture.terms.items()}
+        rest = logits - np.asarray(picture.contributions, np.float64).sum(1) - sum(terms.values())
+        if np.abs(rest).max() > 1e-3 * max(1.0, np.abs(logits).max()):
+            terms["not credited to parts"] = rest
+        values = np.concatenate([picture.contributions, *(t[:, None] for t in terms.values())], axis=1)
+        predicted = picture.names[picture.predicted]
+        columns = (
+            (predicted, "other classes, mean", "difference")
+            if against is None
+            else (f"{predicted} (predicted)", f"{picture.names[against]} (true)", "difference")
+        )
+        parts = np.shape(picture.contributions)[1]
+        return cls(values, logits, tuple(terms), parts, picture.predicted, against, columns)
+
+    @property
+    def mine(self) -> np.ndarray:
+        return self.values[self.predicted]
+
+    @property
+    def other(self) -> np.ndarray:
+        return self._rival(self.values)
+
+    def _rival(self, rows: np.ndarray) -> np.ndarray:
+        if self.against is not None:
+            return rows[self.against]
+        others = np.delete(rows, self.predicted, axis=0)
+        return others.mean(0) if len(others) else np.zeros_like(rows[0])
+
+    @property
+    def lead(self) -> np.ndarray:
+        """[K]: how much more each part counted for the predicted class."""
+        return (self.mine - self.other)[: self.parts]
+
+    def listed(self) -> tuple[int, ...]:
+        """The parts that get a row of their own, the most telling first."""
+        order = np.argsort(-self.lead if self.parts <= MOST_ROWS else -np.abs(self.lead), kind="stable")
+        kept = order if self.parts <= MOST_ROWS else order[: MOST_ROWS - 1]
+        return tuple(int(k) for k in sorted(kept, key=lambda k: -self.lead[k]))
+
+    def rows(self, listed: tuple[int, ...], part_names: tuple[str, ...]) -> tuple[Row, ...]:
+        """A row for each listed part, one for the parts not listed, one for each term."""
+        rest = [k for k in range(self.parts) if k not in listed]
+        groups = [(k, part_label(k, part_names), [k]) for k in listed]
+        groups += [(None, f"{len(rest)} other parts", rest)] if rest else []
+        groups += [(None, name, [self.parts + i]) for i, name in enumerate(self.names)]
+        sums = [(self.mine[members].sum(), self.other[members].sum()) for _, _, members in groups]
+        axis = figures.contribution_axis(np.array(sums))
+        return tuple(
+            Row(part, name, self._bars(part, *both, axis), self._cells(*both))
+            for (part, name, _), both in zip(groups, sums)
+        )
+
+    def _bars(self, part: int | None, mine: float, other: float, axis: figures.Axis) -> tuple[Markup, ...]:
+        return (figures.contribution_bar(mine, axis, NEUTRAL if part is None else part_colour(part), other),)
+
+    def _cells(self, mine: float, other: float) -> tuple[str, ...]:
+        return signed(mine), signed(other), signed(mine - other)
+
+    def total(self) -> tuple[str, ...]:
+        """The cells of the last row: the logits themselves."""
+        mine, other = self.logits[self.predicted], float(self._rival(self.logits[:, None])[0])
+        return self._cells(mine, other)
+
+
+def _largest(picture: EpisodePicture) -> tuple[int, ...]:
+    """The parts to draw where no contributions are known: those that hold most of the query."""
+    mass = np.asarray(picture.query_assignment).sum((1, 2))
+    return tuple(int(k) for k in np.argsort(-mass, kind="stable")[:MOST_ROWS])
+
+
+def _candidates(picture: EpisodePicture) -> tuple[Candidate, ...]:
+    logits = np.asarray(picture.logits, np.float64)
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    side = 96 if len(logits) <= 10 else 64
+    return tuple(
+        Candidate(
+            name,
+            pictures.data_uri(image, side),
+            signed(logit),
+            float(share),
+            c == picture.label,
+            c == picture.predicted,
+        )
+        for c, (name, image, logit, share) in enumerate(zip(picture.names, picture.support, logits, shares))
+    )
+
+
+def _pairs(
+    picture: EpisodePicture, against: int | None, addends: _Addends | None, listed: tuple[int, ...]
+) -> tuple[tuple[Markup, str, str], ...]:
+    """The query beside the predicted class's support; with `against`, also beside that class's."""
+    query = draw(picture.query, picture.query_assignment, listed)
+    lead = addends.lead if addends else np.zeros(np.shape(picture.query_assignment)[0])
+    roles = [(picture.predicted, "predicted, correct" if picture.predicted == picture.label else "predicted", lead)]
+    if against is not None:
+        roles.append((against, "true", -lead))
+    made = []
+    for c, role, pull in roles:
+        support = draw(picture.support[c], picture.support_assignment[c], listed)
+        alt = _pair_alt(query, support, picture.names[c])
+        strong = _strong(pull, listed) if addends else set(listed[:6])
+        weights = np.abs(lead) / (np.abs(lead).max() or 1.0)
+        made.append((figures.pair(query, support, weights, strong, alt), picture.names[c], role))
+    return tuple(made)
+
+
+def _strong(pull: np.ndarray, listed: tuple[int, ...]) -> set[int]:
+    """Up to four parts that speak most for a class; if none speaks for it, the one that speaks least against."""
+    order = sorted(listed, key=lambda k: -pull[k])
+    return {k for k in order[:4] if pull[k] > 0} or set(order[:1])
+
+
+def draw(image: np.ndarray, assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> figures.Picture:
+    """Returns an image with the regions of its parts, ready to be drawn."""
+    rgb = pictures.to_rgb(image)
+    found = pictures.regions(assignment, None if parts is None else tuple(sorted(parts)))
+    return figures.Picture(pictures.data_uri(rgb, 224), rgb.shape[0] / rgb.shape[1], tuple(found))
+
+
+def _pair_alt(left: figures.Picture, right: figures.Picture, name: str) -> str:
+    seen = [{region.part + 1 for region in picture.regions} for picture in (left, right)]
+    both = ", ".join(map(str, sorted(seen[0] & seen[1]))) or "none"
+    return f"The query (left) and the support image of {name} (right) with part regions; in both: parts {both}"
+
+
+# ---- gallery -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class PartCard:
+    """What one part looks at: its crops, where it tends to lie, and how often it is there."""
+
+    part: int
+    name: str
+    caption: str
+    colour: str
+    ink: str
+    crops: tuple[Markup, ...]
+    place_uri: str
+    presence: float
+    area: float
+
+
+def part_cards(gallery: PartGallery, part_names: tuple[str, ...]) -> tuple[PartCard, ...]:
+    """Returns a card for each part; of more than sixteen, for those most present."""
+    mean = np.asarray(gallery.presence, np.float64).mean(0)
+    kept = sorted(np.argsort(-mean, kind="stable")[:MOST_CARDS])
+    return tuple(_part_card(gallery, int(k), float(mean[k]), part_names) for k in kept)
+
+
+def _part_card(gallery: PartGallery, part: int, presence: float, part_names: tuple[str, ...]) -> PartCard:
+    place = np.nan_to_num(np.asarray(gallery.assignment[:, part], np.float64)).mean(0)
+    return PartCard(
+        part=part,
+        name=part_label(part, part_names).capitalize(),
+        caption=gallery.captions[part] if gallery.captions else "",
+        colour=part_colour(part),
+        ink=ink_on(part_colour(part)),
+        crops=_crops(gallery, part, part_label(part, part_names)),
+        place_uri=pictures.tint_uri(place / max(place.max(), 1e-9), part_colour(part)),
+        presence=presence,
+        area=float(place.mean()),
+    )
+
+
+def _crops(gallery: PartGallery, part: int, name: str) -> tuple[Markup, ...]:
+    """The part in the images where it is most present and wins somewhere; from different classes where known."""
+    made = []
+    for i in _strongest(gallery, part):
+        found = pictures.regions(gallery.assignment[i], (part,))
+        if found:
+            box = pictures.square_around(found[0].box)
+            uri = pictures.data_uri(pictures.crop(gallery.images[i], box), 96)
+            made.append(figures.crop_picture(uri, found[0].outline, box, part, f"{name}, example {len(made) + 1}"))
+        if len(made) == CROPS:
+            break
+    return tuple(made)
+
+
+def _strongest(gallery: PartGallery, part: int) -> list[int]:
+    """Images by falling presence of the part, the first of each class before the rest; at most four times `CROPS`."""
+    order = np.argsort(-np.asarray(gallery.presence)[:, part], kind="stable")
+    if gallery.labels is not None:
+        labels = np.asarray(gallery.labels)[order]
+        first = np.zeros(len(order), bool)
+        first[np.unique(labels, return_index=True)[1]] = True
+        order = np.concatenate([order[first], order[~first]])
+    return [int(i) for i in order[: 4 * CROPS]]
+
+
+def overview(gallery: PartGallery, count: int) -> tuple[Markup, ...]:
+    """Returns the first `count` images with the regions of all their parts."""
+    drawn = [draw(image, found) for image, found in zip(gallery.images[:count], gallery.assignment[:count])]
+    return tuple(
+        figures.part_picture(picture, f"Example {i + 1} with its part regions") for i, picture in enumerate(drawn)
+    )

@@ -1,0 +1,319 @@
+"""The drawings of the reports, as inline SVG: intervals on a common axis, curves, parts on images, their shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from partrep.report.content import Result
+from partrep.report.curves import Line, Panel
+from partrep.report.palette import ink_on, part_colour
+from partrep.report.pictures import Region
+from partrep.report.svg import element, joined, number, percent
+
+SIDE = 200  # units an image's longer side takes in a drawing
+GAP = 60  # units between two linked images
+
+
+# ---- scales ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A linear axis from `low` to `high` with ticks; `at(value)` is the share of its length."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Where `value` lies, 0 at `low` and 1 at `high`."""
+        return (value - self.low) / (self.high - self.low)
+
+
+def nice_axis(low: float, high: float, count: int = 5) -> Axis:
+    """Returns an axis that spans low..high with about `count` ticks at 1, 2 or 5 times a power of ten.
+
+    >>> nice_axis(0.43, 0.78)
+    Axis(low=0.4, high=0.8, ticks=(0.4, 0.5, 0.6, 0.7, 0.8))
+    """
+    if not high > low:
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    rough = (high - low) / count
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * scale for m in (1, 2, 5, 10) if m * scale >= rough * 0.9999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple(round(i * step, 10) for i in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], ticks)
+
+
+# ---- results: dot and whisker ------------------------------------------------------------------------------------
+
+
+def results_axis(rows: Sequence[Result], chance: float | None) -> Axis:
+    """Returns the common axis of the rows' values, intervals and seeds; chance is on it unless it lies far off."""
+    values = [v for row in rows for v in (row.value, *(row.interval or ()), *row.seeds)]
+    low, high = min(values), max(values)
+    if chance is not None and max(high, chance) - min(low, chance) <= 2.5 * max(high - low, 0.05):
+        low, high = min(low, chance), max(high, chance)
+    return nice_axis(max(0.0, low - 0.01), min(1.0, high + 0.01))
+
+
+def axis_labels(axis: Axis) -> Markup:
+    """Returns the tick labels of an axis in per cent, laid out in shares of the width."""
+    marks = [
+        element("text", f"{100 * tick:g}", x=percent(axis.at(tick)), y=12, class_="tick-label") for tick in axis.ticks
+    ]
+    return element("svg", *marks, class_="axis", width="100%", height=16, aria_hidden="true")
+
+
+def whisker(row: Result, axis: Axis, chance: float | None) -> Markup:
+    """Returns one row of the dot-and-whisker plot: grid, chance, the seeds, the interval and the value."""
+    marks = [_upright(axis.at(tick), "grid") for tick in axis.ticks]
+    if chance is not None and axis.low <= chance <= axis.high:
+        marks.append(_upright(axis.at(chance), "chance"))
+    if row.interval:
+        ends = [percent(axis.at(bound)) for bound in row.interval]
+        marks.append(element("line", x1=ends[0], x2=ends[1], y1="50%", y2="50%", class_="interval"))
+    for value in row.seeds:
+        marks.append(element("circle", cx=percent(axis.at(value)), cy="50%", r=2.5, class_="seed"))
+    marks.append(element("circle", cx=percent(axis.at(row.value)), cy="50%", r=5, class_="dot"))
+    return element("svg", *marks, class_="whisker", width="100%", height="100%", aria_hidden="true")
+
+
+def _upright(at: float, class_: str) -> Markup:
+    return element("line", x1=percent(at), x2=percent(at), y1="0", y2="100%", class_=class_)
+
+
+# ---- curves --------------------------------------------------------------------------------------------------------
+
+WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 320, 170, 40, 8, 8, 22
+
+
+def curve(panel: Panel) -> Markup:
+    """Returns one panel of learning curves: the logged values thin, their running mean thick."""
+    x_axis = nice_axis(min(line.x.min() for line in panel.lines), max(line.x.max() for line in panel.lines), 4)
+    x_axis = dataclasses.replace(x_axis, high=max(line.x.max() for line in panel.lines))
+    y_axis = nice_axis(*_span(panel.lines), 4)
+    marks = [*_y_ticks(y_axis), *_x_ticks(x_axis)]
+    for i, line in enumerate(panel.lines):
+        if line.smooth is not line.y:
+            marks.append(_polyline(line.x, line.y, x_axis, y_axis, f"raw series-{i % 6}"))
+        marks.append(_polyline(line.x, line.smooth, x_axis, y_axis, f"curve series-{i % 6}"))
+    return element(
+        "svg",
+        *marks,
+        class_="panel",
+        viewBox=f"0 0 {WIDE} {HIGH}",
+        role="img",
+        aria_label=f"{panel.title} over training steps: {curve_summary(panel)}",
+    )
+
+
+def curve_summary(panel: Panel) -> str:
+    """Returns each line's first and last value in words."""
+    return "; ".join(
+        f"{line.name or panel.title} from {line.smooth[0]:.3g} to {line.smooth[-1]:.3g}" for line in panel.lines
+    )
+
+
+def _span(lines: Sequence[Line]) -> tuple[float, float]:
+    """The range drawn: all smooth values, and the logged ones save the outermost percent."""
+    rough = np.concatenate([line.y for line in lines])
+    smooth = np.concatenate([line.smooth for line in lines])
+    low, high = np.percentile(rough, [1, 99])
+    return float(min(low, smooth.min())), float(max(high, smooth.max()))
+
+
+def _place(x_axis: Axis, y_axis: Axis, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    across = LEFT + (WIDE - LEFT - RIGHT) * (x - x_axis.low) / (x_axis.high - x_axis.low)
+    up = np.clip((y - y_axis.low) / (y_axis.high - y_axis.low), 0, 1)
+    return across, HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * up
+
+
+def _polyline(x: np.ndarray, y: np.ndarray, x_axis: Axis, y_axis: Axis, class_: str) -> Markup:
+    points = zip(*_place(x_axis, y_axis, x, y))
+    return element("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in points), class_=class_)
+
+
+def _y_ticks(axis: Axis) -> list[Markup]:
+    marks = []
+    for tick in axis.ticks:
+        y = HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * axis.at(tick)
+        marks.append(element("line", x1=LEFT, x2=WIDE - RIGHT, y1=y, y2=y, class_="grid"))
+        marks.append(element("text", f"{tick:g}", x=LEFT - 6, y=y + 3.5, class_="tick-label end"))
+    return marks
+
+
+def _x_ticks(axis: Axis) -> list[Markup]:
+    ticks = [tick for tick in axis.ticks if axis.low <= tick <= axis.high]
+    return [
+        element(
+            "text",
+            f"{tick:,.0f}",
+            x=LEFT + (WIDE - LEFT - RIGHT) * axis.at(tick),
+            y=HIGH - 6,
+            class_="tick-label" + (" start" if tick == axis.low else " end" if axis.at(tick) > 0.95 else ""),
+        )
+        for tick in ticks
+    ]
+
+
+# ---- parts on images -------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image ready to draw: its data URI, its height over its width, and the regions of its parts."""
+
+    uri: str
+    aspect: float
+    regions: tuple[Region, ...]
+
+
+def disc(part: int, x: float, y: float, radius: float = 10.5) -> Markup:
+    """Returns the numbered disc of a part (numbers start at 1)."""
+    colour = part_colour(part)
+    text = element("text", part + 1, x=x, y=y + 0.36 * radius * 1.15, fill=ink_on(colour), class_="disc-text")
+    circle = element("circle", cx=x, cy=y, r=radius, fill=colour, class_="disc")
+    return element("g", circle, text, class_="mark", data_part=part)
+
+
+def outlined(picture: Picture, discs: bool = True) -> Markup:
+    """Returns the image with its parts' regions, `SIDE` units wide: the inside of a drawing."""
+    height = SIDE * picture.aspect
+    image = element(
+        "image", href=picture.uri, width=SIDE, height=height, preserveAspectRatio="none", class_="photo"
+    )
+    scale = f"scale({number(SIDE / 100)} {number(height / 100)})"
+    shapes = [
+        element(
+            "path",
+            d=region.outline,
+            fill=part_colour(region.part),
+            stroke=part_colour(region.part),
+            class_="region",
+            data_part=region.part,
+        )
+        for region in picture.regions
+    ]
+    marks = [disc(r.part, *_anchor(r, height)) for r in picture.regions] if discs else []
+    return element("g", image, element("g", *shapes, transform=scale), *marks)
+
+
+def _anchor(region: Region, height: float) -> tuple[float, float]:
+    """Where the region's disc stands: its anchor, kept whole inside the picture."""
+    x, y = region.anchor[0] * SIDE, region.anchor[1] * height
+    return min(max(x, 12), SIDE - 12), min(max(y, 12), height - 12)
+
+
+def part_picture(picture: Picture, alt: str, discs: bool = True) -> Markup:
+    """Returns one image with the regions of its parts as a drawing of its own."""
+    view = f"0 0 {SIDE} {number(SIDE * picture.aspect)}"
+    return element("svg", outlined(picture, discs), viewBox=view, class_="part-picture", role="img", aria_label=alt)
+
+
+def pair(left: Picture, right: Picture, weights: np.ndarray, strong: set[int], alt: str) -> Markup:
+    """Returns two images side by side, the same part of both joined by a line.
+
+    Args:
+        left, right: the query and a support image.
+        weights: [K] in [0, 1], the width of each part's line.
+        strong: the parts whose lines show; the others appear when pointed at.
+        alt: what the drawing shows, in words.
+    """
+    height = SIDE * max(left.aspect, right.aspect)
+    ends = {region.part: _anchor(region, SIDE * right.aspect) for region in right.regions}
+    links, marks = [], []
+    for region in left.regions:
+        start = _anchor(region, SIDE * left.aspect)
+        marks.append(disc(region.part, *start))
+        if region.part in ends:
+            end = (ends[region.part][0] + SIDE + GAP, ends[region.part][1])
+            links.append(_link(region.part, start, end, float(weights[region.part]), region.part in strong))
+    marks += [disc(part, x + SIDE + GAP, y) for part, (x, y) in ends.items()]
+    second = element("g", outlined(right, discs=False), transform=f"translate({SIDE + GAP} 0)")
+    return element(
+        "svg",
+        outlined(left, discs=False),
+        second,
+        *links,
+        *marks,
+        viewBox=f"0 0 {2 * SIDE + GAP} {number(height)}",
+        class_="pair",
+        role="img",
+        aria_label=alt,
+    )
+
+
+def _link(part: int, start: tuple[float, float], end: tuple[float, float], weight: float, strong: bool) -> Markup:
+    """A curve between two discs, in the part's colour on a pale casing."""
+    bend = 0.45 * (end[0] - start[0])
+    points = (*start, start[0] + bend, start[1], end[0] - bend, end[1], *end)
+    path = "M{} {}C{} {} {} {} {} {}".format(*map(number, points))
+    width = 1.5 + 3.5 * weight
+    strokes = [
+        element("path", d=path, stroke_width=width + 2.0, class_="casing"),
+        element("path", d=path, stroke_width=width, stroke=part_colour(part), class_="thread"),
+    ]
+    return element("g", *strokes, class_="link" if strong else "link faint", data_part=part)
+
+
+def crop_picture(uri: str, outline: str, box: tuple[float, float, float, float], part: int, alt: str) -> Markup:
+    """Returns the crop `uri` of the square `box` of an image, the part's region left bright, the rest dimmed."""
+    size = 100 * (box[3] - box[1]), 100 * (box[2] - box[0])
+    view = (100 * box[1], 100 * box[0], *size)
+    frame = "M{0} {1}h{2}v{3}h-{2}Z".format(*map(number, view))
+    shade = element("path", d=frame + outline, fill_rule="evenodd", class_="shade")
+    line = element("path", d=outline, stroke=part_colour(part), class_="crop-line")
+    image = element(
+        "image", href=uri, x=view[0], y=view[1], width=size[0], height=size[1], preserveAspectRatio="none"
+    )
+    return element(
+        "svg",
+        image,
+        shade,
+        line,
+        viewBox=" ".join(map(number, view)),
+        class_="crop",
+        role="img",
+        aria_label=alt,
+    )
+
+
+# ---- how much each part counted ----------------------------------------------------------------------------------------
+
+
+def contribution_axis(values: np.ndarray) -> Axis:
+    """Returns an axis through zero and all values, with a little room at the ends."""
+    low, high = min(0.0, float(np.min(values))), max(0.0, float(np.max(values)))
+    room = 0.03 * ((high - low) or 1.0)
+    return Axis(low - room * (low < 0), high + room * (high > 0 or low == high), (0.0,))
+
+
+def contribution_bar(value: float, axis: Axis, colour: str, mark: float | None = None) -> Markup:
+    """Returns a bar from zero to `value`, with a tick at `mark`."""
+    start, end = sorted((axis.at(0.0), axis.at(value)))
+    marks = [
+        element("rect", x=percent(start), width=percent(end - start), y="15%", height="70%", fill=colour, class_="bar"),
+        _upright(axis.at(0.0), "zero"),
+    ]
+    if mark is not None:
+        at = percent(axis.at(mark))
+        marks.append(element("line", x1=at, x2=at, y1="0", y2="100%", class_="bar-mark-case"))
+        marks.append(element("line", x1=at, x2=at, y1="0", y2="100%", class_="bar-mark"))
+    return element("svg", *marks, class_="bar-cell", width="100%", height=16, aria_hidden="true")
+
+
+def score_bar(value: float, axis: Axis, interval: tuple[float, float] | None = None) -> Markup:
+    """Returns the small bar under a number of the part discovery table, with its interval."""
+    start, end = sorted((axis.at(0.0), axis.at(value)))
+    marks = [element("rect", x=percent(start), width=percent(end - start), y="0", height="100%", class_="bar")]
+    if interval:
+        ends = [percent(axis.at(bound)) for bound in interval]
+        marks.append(element("line", x1=ends[0], x2=ends[1], y1="50%", y2="50%", class_="interval"))
+    return element("svg", joined(marks), class_="score-bar", width="100%", height=6, aria_hidden="true")
