@@ -1,0 +1,9 @@
+"""Backbones: linen modules `(image [B,H,W,C], train) -> features [B,h,w,D]`."""
+
+from __future__ import annotations
+
+from partrep.models.backbones.conv4 import Conv4
+from partrep.models.backbones.patchnet import PatchNet
+from partrep.models.backbones.resnet import ResNet12, ResNet18
+
+BACKBONES = {"conv4": Conv4, "resnet12": ResNet12, "resnet18": ResNet18, "patchnet": PatchNet}

@@ -1,0 +1,65 @@
+"""The few layers that the backbones share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from partrep import UserError
+
+# Fan-out normal keeps the variance of the backward signal; what torchvision's ResNets use too.
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def batch_norm(train: bool, dtype: Any = jnp.float32) -> nn.BatchNorm:
+    """BatchNorm of momentum 0.9: batch statistics when training, running ones otherwise, both float32."""
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype)
+
+
+def conv3x3(width: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
+    """A bias-free 3x3 convolution padded by one on every side, whatever the stride."""
+    return nn.Conv(
+        width,
+        (3, 3),
+        (stride, stride),
+        padding=((1, 1), (1, 1)),
+        use_bias=False,
+        kernel_init=he_normal,
+        dtype=dtype,
+    )
+
+
+def conv1x1(width: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
+    """A bias-free 1x1 convolution."""
+    return nn.Conv(width, (1, 1), (stride, stride), use_bias=False, kernel_init=he_normal, dtype=dtype)
+
+
+def max_pool(x: jax.Array, size: int) -> jax.Array:
+    """Maximum over disjoint `size` x `size` cells; a last incomplete row or column is dropped.
+
+    Written as a reshape because the gradient of XLA's pooling window is many times slower on CPUs.
+
+    >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0].tolist()
+    [[5.0, 7.0], [13.0, 15.0]]
+    """
+    if size == 1:
+        return x
+    b, h, w, d = x.shape
+    h, w = h // size, w // size
+    return x[:, : h * size, : w * size].reshape(b, h, size, w, size, d).max((2, 4))
+
+
+def patches(x: jax.Array, size: int) -> jax.Array:
+    """Disjoint `size` x `size` cells as channels: [B,H,W,C] -> [B,H/size,W/size,size*size*C].
+
+    >>> patches(jnp.zeros((2, 8, 12, 3)), 4).shape
+    (2, 2, 3, 48)
+    """
+    b, h, w, c = x.shape
+    if h % size or w % size:
+        raise UserError(f"image or map of {h}x{w}; expected sides that are multiples of the patch, {size}")
+    x = x.reshape(b, h // size, size, w // size, size, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // size, w // size, size * size * c)
