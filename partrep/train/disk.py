@@ -1,0 +1,46 @@
+"""Files written whole or not at all, and one clear line for a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+from collections.abc import Iterator
+
+from partrep import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that the disk or the quota is full."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextlib.contextmanager
+def full_disk_is_user_error(path: pathlib.Path, advice: str = "expected free space") -> Iterator[None]:
+    """Turns any error of a full disk in its block into a `UserError` that names the path."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not is_full(error):
+            raise
+        raise UserError(f"{path}: no space left on the disk; {advice}") from error
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes beside the path and renames, so that a reader never meets half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with full_disk_is_user_error(path), beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

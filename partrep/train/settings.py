@@ -1,0 +1,31 @@
+"""Settings as frozen dataclasses, read from plain mappings (a ConfigDict, a dict of a JSON file)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from partrep import UserError
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], values: Any) -> T:
+    """Returns the settings dataclass `cls` filled from a mapping; an instance of `cls` passes through.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Pace:
+    ...     steps: int = 10
+    >>> from_mapping(Pace, {"steps": 3})
+    Pace(steps=3)
+    """
+    if isinstance(values, cls):
+        return values
+    if not isinstance(values, Mapping):
+        raise UserError(f"{cls.__name__} settings: found {type(values).__name__}; expected a mapping")
+    known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"{cls.__name__} settings: unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    return cls(**values)
