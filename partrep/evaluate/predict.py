@@ -16,9 +16,9 @@ Tree = Any
 def predict(apply: Callable[[Tree, Tree], Tree], variables: Tree, batches: Iterable[Tree]) -> Tree:
     """Returns `apply(variables, batch)`, arrays [B, ...], joined over the batches without their padding.
 
-    A batch is this process's slice as a dict of NumPy arrays [B, ...]; its `valid` bool [B] tells examples from
-    padding (absent: all are examples). Every batch is padded to one shape that the devices divide, so any set
-    size works and the program compiles once; a process must bring as many batches as every other.
+    A batch is this process's slice as a dict of NumPy arrays [B, ...]; its `valid` bool [B] tells examples
+    from padding (absent: all are examples). Every batch is padded to one shape that the devices divide, so
+    any set size works and the program compiles once; each process must bring as many batches as the others.
     `apply` must be the same function object from call to call to be compiled once.
     """
     run = sharding.jit_apply(apply)

@@ -1,4 +1,4 @@
-"""The one file that writes logs: metrics.jsonl, TensorBoard, a progress bar or plain lines; process 0 alone."""
+"""The one file that writes logs: metrics.jsonl, TensorBoard, a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -172,5 +172,6 @@ def brief(line: Mapping[str, Any]) -> str:
     """
     shown = {name: value for name, value in line.items() if name not in ("step", "seconds")}
     return "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in shown.items()
     )

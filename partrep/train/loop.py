@@ -15,7 +15,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.train import sharding
-from partrep.train.checkpoint import Checkpoints
+from partrep.train.checkpoint import Checkpoints, NoCheckpoints
 from partrep.train.logging import Log
 from partrep.train.settings import from_mapping
 from partrep.train.stages import Stage, check_stages, stream
@@ -70,9 +70,9 @@ def fit(
     """
     check_stages(stages)
     settings = from_mapping(Settings, settings)
-    folder = None if workdir is None else pathlib.Path(workdir).absolute()
+    folder = None if workdir is None else pathlib.Path(workdir)
     last = stages[-1].until_step
-    with Checkpoints(folder and folder / "checkpoints", settings.keep) as checkpoints:
+    with open_checkpoints(folder, settings.keep) as checkpoints:
         state = checkpoints.restore(functools.partial(abstract_state, stages, variables, settings))
         if state is None:
             state = pass_boundary(stages, first_state(stages, variables, settings))
@@ -100,6 +100,11 @@ def fit(
     for call in hooks.on_end:
         call(state)
     return state
+
+
+def open_checkpoints(folder: pathlib.Path | None, keep: int) -> Checkpoints | NoCheckpoints:
+    """The checkpoints of a working folder; stand-ins that write nothing where there is none."""
+    return NoCheckpoints() if folder is None else Checkpoints(folder / "checkpoints", keep)
 
 
 def first_state(stages: Sequence[Stage], variables: Variables, settings: Settings) -> TrainState:
@@ -189,8 +194,9 @@ class Watch:
 def run_hooks(
     hooks: Hooks, settings: Settings, watch: Watch, state: TrainState, last: int
 ) -> tuple[TrainState, bool]:
-    """Calls the hooks due after this step and logs their numbers; tells whether the best validation improved."""
-    step, numbers = watch.log.step, {}
+    """Calls the hooks due and logs their numbers; tells whether the best validation improved."""
+    step = watch.log.step
+    numbers: dict[str, float] = {}
     for every in hooks.on_step:
         if step % every.steps == 0 or step == last:
             watch.settle(state)

@@ -1,4 +1,4 @@
-"""Optimiser settings to optax transforms: schedules, clipping, decay masks, rates by path, freezing by path."""
+"""Optimiser settings to optax transforms: schedules, clipping, weight decay, rates and freezing by path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Schedule = Callable[[Any], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """Settings of one stage's optimiser; times are shares of the stage, so that a short run keeps its shape."""
+    """Settings of one stage's optimiser; times are shares of the stage, so a short run keeps its shape."""
 
     name: str = "adamw"  # adamw | adam | sgd (Nesterov)
     learning_rate: float = 1e-3  # the peak
@@ -111,7 +111,7 @@ def match(params: Tree, pattern: str) -> Tree:
     if not any(jax.tree.leaves(mask)):
         known = jax.tree.leaves(names)
         shown = ", ".join(known[:4]) + (", ..." if len(known) > 4 else "")
-        raise UserError(f"the path pattern {pattern!r} matches no parameter; expected one of paths like {shown}")
+        raise UserError(f"the path pattern {pattern!r} matches no parameter; known are {shown}")
     return mask
 
 
@@ -130,7 +130,9 @@ def merge(moving: Tree, frozen: Tree) -> Tree:
 def _multiplied(multipliers: tuple[tuple[str, float], ...], params: Tree) -> optax.GradientTransformation:
     factors = jax.tree.map(lambda _: 1.0, params)
     for pattern, factor in reversed(multipliers):
-        factors = jax.tree.map(lambda hit, old, new=factor: new if hit else old, match(params, pattern), factors)
+        factors = jax.tree.map(
+            lambda hit, old, new=factor: new if hit else old, match(params, pattern), factors
+        )
     return optax.stateless(lambda updates, _: jax.tree.map(lambda f, u: f * u, factors, updates))
 
 
@@ -168,6 +170,4 @@ def make_optimizer(
     core = lookup(OPTIMIZERS, settings.name, "optimizer")(settings, params)
     clip = [optax.clip_by_global_norm(settings.clip)] if settings.clip else []
     rates = [_multiplied(settings.multipliers, params)] if settings.multipliers else []
-    return optax.chain(
-        *clip, *core, *rates, optax.scale_by_learning_rate(make_schedule(settings, steps))
-    )
+    return optax.chain(*clip, *core, *rates, optax.scale_by_learning_rate(make_schedule(settings, steps)))

@@ -1,7 +1,7 @@
 """The one file that knows devices: a mesh with one axis, "data", over all devices of all processes.
 
-The state is replicated and the leading axis of a batch is sharded; under `jax.jit` every sum over the batch is
-then a sum over the global batch, and one device, several devices and several processes are one code path.
+The state is replicated and the leading axis of a batch is sharded; under `jax.jit` every sum over the batch
+is then one over the global batch, and one device, several devices and several processes are one code path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AXIS = "data"
 def initialize_distributed(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the processes of a run; call it first, and only when asked: SLURM, Open MPI and TPU need no argument."""
+    """Joins the processes of a run, before any other call; SLURM, Open MPI and TPU need no arguments."""
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
@@ -83,7 +83,7 @@ def jit_step(step: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, Tree], Tree]
 
 
 def jit_apply(apply: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, Tree], Tree]:
-    """Compiles `apply(variables, batch)` whose results are all cut along their leading axis like the batch."""
+    """Compiles `apply(variables, batch)` whose results are cut along their leading axis like it."""
     return jax.jit(apply, out_shardings=batch_sharding())
 
 

@@ -54,7 +54,7 @@ class Stage:
     until_step: int
     loss: Loss
     batches: Batches
-    optimizer: Optimizer | Mapping[str, Any] = Optimizer()
+    optimizer: Optimizer | Mapping[str, Any] = dataclasses.field(default_factory=Optimizer)
     trainable: str = ".*"
     at_end: Callable[[TrainState], TrainState] | None = None
     init_loss_state: Callable[[TrainState], Tree] | None = None

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 Tree = Any
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything a step reads and writes; `step` counts the finished steps, so the next batch is `step`."""
 
     step: jax.Array  # i32

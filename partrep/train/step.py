@@ -1,4 +1,4 @@
-"""One training step as one jitted function: loss, gradient, update, averages, and the watch for values not finite."""
+"""One training step as one jitted function, which also watches for values that are not finite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class TrainingDiverged(UserError):
     """A loss term, a gradient or an update is not finite; the message names the step and which."""
 
 
-def stage_optimizer(stages: Sequence[Stage], index: int, params: Tree) -> tuple[optax.GradientTransformation, Tree]:
+def stage_optimizer(
+    stages: Sequence[Stage], index: int, params: Tree
+) -> tuple[optax.GradientTransformation, Tree]:
     """Returns a stage's optax transform, over its trainable parameters alone, and their mask."""
     stage = stages[index]
     mask = match(params, stage.trainable)
@@ -32,7 +34,7 @@ def stage_optimizer(stages: Sequence[Stage], index: int, params: Tree) -> tuple[
 
 
 def enter(stages: Sequence[Stage], index: int, state: TrainState) -> TrainState:
-    """Returns the state at the start of a stage: its optimiser is made anew, and its loss state if it has one."""
+    """Returns the state at the start of a stage: its optimiser and loss state are made anew."""
     stage = stages[index]
     transform, mask = stage_optimizer(stages, index, state.params)
     moving, _ = partition(state.params, mask)
@@ -40,8 +42,10 @@ def enter(stages: Sequence[Stage], index: int, state: TrainState) -> TrainState:
     return state.replace(stage=jnp.int32(index), opt_state=transform.init(moving), loss_state=loss_state)
 
 
-def weigh(stage: Stage, params: Tree, state: TrainState, batch: Tree, key: jax.Array) -> tuple[dict, dict, Aux]:
-    """Evaluates a stage's loss; returns (values, values times weights) by term, float32 scalars, and the rest."""
+def weigh(
+    stage: Stage, params: Tree, state: TrainState, batch: Tree, key: jax.Array
+) -> tuple[dict, dict, Aux]:
+    """Returns a stage's loss as (values, values times weights) by term, float32 scalars, and the rest."""
     terms, aux = stage.loss(params, state.model_state, state.loss_state, batch, key)
     for name, (value, _) in terms.items():
         if jnp.ndim(value):
@@ -73,7 +77,7 @@ def commit(old: TrainState, new: TrainState, fine: jax.Array) -> TrainState:
 
 
 def make_step(stages: Sequence[Stage], index: int, params: Tree, seed: int, ema: float) -> Step:
-    """Returns the jitted step of a stage, `(state, global batch) -> (state, report)`; it takes the state's memory.
+    """Returns the jitted step of a stage, `(state, global batch) -> (state, report)`; it donates the state.
 
     The report is {"terms": {name: value}, "numbers": {name: value}, "bad_step", "bad_term"}, on the device.
     """
@@ -107,7 +111,12 @@ def make_step(stages: Sequence[Stage], index: int, params: Tree, seed: int, ema:
         fine = [jnp.isfinite(weighted[name]) for name in sorted(weighted)]
         fine += [jnp.isfinite(norm), all_finite((new.params, new.model_state))]
         new = commit(state, new, jnp.stack(fine))
-        numbers = {"loss": loss, "gradient_norm": norm, "learning_rate": rate(state.step - start), **aux.metrics}
+        numbers = {
+            "loss": loss,
+            "gradient_norm": norm,
+            "learning_rate": rate(state.step - start),
+            **aux.metrics,
+        }
         return new, {"terms": values, "numbers": numbers, "bad_step": new.bad_step, "bad_term": new.bad_term}
 
     return sharding.jit_step(step)
