@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from partrep.parts import competition, readout
 from partrep.parts.similarity import scaled_dot
 from partrep.parts.structure import Parts
+from partrep.shapes import check_shapes
 
 
 class Slots(nn.Module):
@@ -61,6 +62,7 @@ class Slots(nn.Module):
         """Finds the slots' regions of each image."""
         if min(self.rounds, self.parts) < 1:
             raise ValueError(f"Slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
+        check_shapes("Slots", features=(features, "B h w D"))
         inputs = self._inputs(features)
         kernel, depth = nn.initializers.lecun_normal(), features.shape[-1]
         key_kernel = self.param("key_kernel", kernel, (depth, self.width))
@@ -94,6 +96,5 @@ class Slots(nn.Module):
         inputs = nn.LayerNorm(dtype=jnp.float32, name="input_norm")(features)
         if not self.position:
             return inputs
-        _, height, width, depth = features.shape
-        places = readout.grid_positions(height, width) - 0.5
-        return inputs + nn.Dense(depth, use_bias=False, name="position")(places)
+        places = readout.grid_positions(*features.shape[1:3]) - 0.5
+        return inputs + nn.Dense(features.shape[-1], use_bias=False, name="position")(places)
