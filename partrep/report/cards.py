@@ -14,17 +14,18 @@ from partrep.report.palette import ink_on, part_colour
 MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
 MOST_CARDS = 16  # parts shown in the gallery
 CROPS = 6
-NEUTRAL = "currentColor"
+UNCREDITED = "not credited to parts"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One addend of a logit: its bars, and one number a column (already text). `part` is None for other terms."""
+    """One addend of a logit: its bar, and one number a column (already text). `part` is None for other terms."""
 
     part: int | None
     name: str
-    bars: tuple[Markup, ...]
+    bar: Markup | str
     cells: tuple[str, ...]
+    seen: bool = True  # whether the part wins somewhere in the query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,24 +71,36 @@ def part_label(part: int, names: tuple[str, ...]) -> str:
     return names[part] if part < len(names) else f"part {part + 1}"
 
 
+def short_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names without the folders that all of them share.
+
+    >>> short_names(("Greek/alpha", "Greek/beta")), short_names(("alpha", "Greek/beta"))
+    (('alpha', 'beta'), ('alpha', 'Greek/beta'))
+    """
+    folders = {name.rpartition("/")[0] for name in names}
+    return tuple(name.rpartition("/")[2] for name in names) if len(folders) == 1 else names
+
+
 # ---- episodes ----------------------------------------------------------------------------------------------------
 
 
-def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str, ...], number: int) -> Card:
+def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str, ...], fallback: str) -> Card:
     """Returns the card of one prediction; with `contrast`, the predicted class is set against the true one."""
+    picture = dataclasses.replace(picture, class_names=short_names(picture.names))
     against = picture.label if contrast and picture.label != picture.predicted else None
     addends = _Addends.of(picture, against)
     listed = addends.listed() if addends else _largest(picture)
+    query = draw(picture.query, picture.query_assignment, listed)
     return Card(
-        title=picture.title or f"Episode {number}",
+        title=picture.title or fallback,
         query_uri=pictures.data_uri(picture.query, 112),
         label=picture.names[picture.label],
         predicted=picture.names[picture.predicted],
         correct=picture.predicted == picture.label,
         candidates=_candidates(picture),
-        pairs=_pairs(picture, against, addends, listed),
-        columns=addends.columns if addends else (),
-        rows=addends.rows(listed, part_names) if addends else (),
+        pairs=_pairs(picture, query, against, addends, listed),
+        columns=("predicted", "others, mean" if against is None else "true", "difference") if addends else (),
+        rows=addends.rows(listed, query.parts, part_names) if addends else (),
         total=addends.total() if addends else (),
     )
 
@@ -105,7 +118,6 @@ class _Addends:
     parts: int
     predicted: int
     against: int | None
-    columns: tuple[str, ...]
 
     @classmethod
     def of(cls, picture: EpisodePicture, against: int | None) -> _Addends | None:
@@ -116,16 +128,10 @@ class _Addends:
         terms = {name: np.asarray(term, np.float64) for name, term in picture.terms.items()}
         rest = logits - np.asarray(picture.contributions, np.float64).sum(1) - sum(terms.values())
         if np.abs(rest).max() > 1e-3 * max(1.0, np.abs(logits).max()):
-            terms["not credited to parts"] = rest
+            terms[UNCREDITED] = rest
         values = np.concatenate([picture.contributions, *(t[:, None] for t in terms.values())], axis=1)
-        predicted = picture.names[picture.predicted]
-        columns = (
-            (predicted, "other classes, mean", "difference")
-            if against is None
-            else (f"{predicted} (predicted)", f"{picture.names[against]} (true)", "difference")
-        )
         parts = np.shape(picture.contributions)[1]
-        return cls(values, logits, tuple(terms), parts, picture.predicted, against, columns)
+        return cls(values, logits, tuple(terms), parts, picture.predicted, against)
 
     @property
     def mine(self) -> np.ndarray:
@@ -152,21 +158,30 @@ class _Addends:
         kept = order if self.parts <= MOST_ROWS else order[: MOST_ROWS - 1]
         return tuple(int(k) for k in sorted(kept, key=lambda k: -self.lead[k]))
 
-    def rows(self, listed: tuple[int, ...], part_names: tuple[str, ...]) -> tuple[Row, ...]:
+    def rows(self, listed: tuple[int, ...], seen: set[int], part_names: tuple[str, ...]) -> tuple[Row, ...]:
         """A row for each listed part, one for the parts not listed, one for each term."""
         rest = [k for k in range(self.parts) if k not in listed]
-        groups = [(k, part_label(k, part_names), [k]) for k in listed]
-        groups += [(None, f"{len(rest)} other parts", rest)] if rest else []
-        groups += [(None, name, [self.parts + i]) for i, name in enumerate(self.names)]
-        sums = [(self.mine[members].sum(), self.other[members].sum()) for _, _, members in groups]
-        axis = figures.contribution_axis(np.array(sums))
-        return tuple(
-            Row(part, name, self._bars(part, *both, axis), self._cells(*both))
-            for (part, name, _), both in zip(groups, sums)
-        )
+        drawn = [*listed, *(self.parts + i for i, name in enumerate(self.names) if name != UNCREDITED)]
+        axis = figures.contribution_axis(np.concatenate([self.mine[drawn], self.other[drawn]]))
+        rows = [self._row([k], part_label(k, part_names), axis, k, k in seen) for k in listed]
+        # What is no single part or term has no bar: it would dwarf the others.
+        rows += [self._row(rest, f"{len(rest)} other parts")] if rest else []
+        for i, name in enumerate(self.names):
+            rows.append(self._row([self.parts + i], name, None if name == UNCREDITED else axis))
+        return tuple(rows)
 
-    def _bars(self, part: int | None, mine: float, other: float, axis: figures.Axis) -> tuple[Markup, ...]:
-        return (figures.contribution_bar(mine, axis, NEUTRAL if part is None else part_colour(part), other),)
+    def _row(
+        self,
+        members: list[int],
+        name: str,
+        axis: figures.Axis | None = None,
+        part: int | None = None,
+        seen: bool = True,
+    ) -> Row:
+        mine, other = float(self.mine[members].sum()), float(self.other[members].sum())
+        colour = "currentColor" if part is None else part_colour(part)
+        bar = figures.contribution_bar(mine, axis, colour, other) if axis else ""
+        return Row(part, name, bar, self._cells(mine, other), seen)
 
     def _cells(self, mine: float, other: float) -> tuple[str, ...]:
         return signed(mine), signed(other), signed(mine - other)
@@ -202,10 +217,13 @@ def _candidates(picture: EpisodePicture) -> tuple[Candidate, ...]:
 
 
 def _pairs(
-    picture: EpisodePicture, against: int | None, addends: _Addends | None, listed: tuple[int, ...]
+    picture: EpisodePicture,
+    query: figures.Picture,
+    against: int | None,
+    addends: _Addends | None,
+    listed: tuple[int, ...],
 ) -> tuple[tuple[Markup, str, str], ...]:
     """The query beside the predicted class's support; with `against`, also beside that class's."""
-    query = draw(picture.query, picture.query_assignment, listed)
     lead = addends.lead if addends else np.zeros(np.shape(picture.query_assignment)[0])
     roles = [(picture.predicted, "predicted, correct" if picture.predicted == picture.label else "predicted", lead)]
     if against is not None:
@@ -214,15 +232,16 @@ def _pairs(
     for c, role, pull in roles:
         support = draw(picture.support[c], picture.support_assignment[c], listed)
         alt = _pair_alt(query, support, picture.names[c])
-        strong = _strong(pull, listed) if addends else set(listed[:6])
+        shared = [k for k in listed if k in query.parts & support.parts]
+        strong = _strong(pull, shared) if addends else set(shared[:6])
         weights = np.abs(lead) / (np.abs(lead).max() or 1.0)
         made.append((figures.pair(query, support, weights, strong, alt), picture.names[c], role))
     return tuple(made)
 
 
-def _strong(pull: np.ndarray, listed: tuple[int, ...]) -> set[int]:
+def _strong(pull: np.ndarray, shared: list[int]) -> set[int]:
     """Up to four parts that speak most for a class; if none speaks for it, the one that speaks least against."""
-    order = sorted(listed, key=lambda k: -pull[k])
+    order = sorted(shared, key=lambda k: -pull[k])
     return {k for k in order[:4] if pull[k] > 0} or set(order[:1])
 
 
@@ -234,8 +253,7 @@ def draw(image: np.ndarray, assignment: np.ndarray, parts: tuple[int, ...] | Non
 
 
 def _pair_alt(left: figures.Picture, right: figures.Picture, name: str) -> str:
-    seen = [{region.part + 1 for region in picture.regions} for picture in (left, right)]
-    both = ", ".join(map(str, sorted(seen[0] & seen[1]))) or "none"
+    both = ", ".join(str(k + 1) for k in sorted(left.parts & right.parts)) or "none"
     return f"The query (left) and the support image of {name} (right) with part regions; in both: parts {both}"
 
 

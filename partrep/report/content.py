@@ -172,6 +172,7 @@ class FewshotPage:
         results: the rows of the main table.
         facts: a few `{what: value}` shown under the conclusion (data, episodes, ways, shots).
         measure, lower_is_better, chance: what `Result.value` is, its direction, and chance level in [0, 1].
+        shots: support images a class, of which each episode's picture shows one.
         results_note: a sentence under the table.
         history: the rows of `metrics.jsonl`.
         discovery: part discovery scores.
@@ -192,6 +193,7 @@ class FewshotPage:
     measure: str = "accuracy"
     lower_is_better: bool = False
     chance: float | None = None
+    shots: int = 1
     results_note: str = ""
     history: Sequence[Mapping[str, object]] = ()
     discovery: Discovery | None = None
@@ -210,7 +212,7 @@ class FewshotPage:
 class ComparePage:
     """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
 
-    `histories` holds the `metrics.jsonl` rows of each run by its name; they are drawn into shared panels.
+    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs; presets are drawn into shared panels.
     """
 
     title: str
@@ -221,7 +223,7 @@ class ComparePage:
     lower_is_better: bool = False
     chance: float | None = None
     results_note: str = ""
-    histories: Mapping[str, Sequence[Mapping[str, object]]] = dataclasses.field(default_factory=dict)
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(default_factory=dict)
     discovery: Discovery | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)

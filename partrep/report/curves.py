@@ -14,12 +14,12 @@ MOST_POINTS = 240
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line: x [n] and y [n] as logged, and `smooth` [n], its running mean (y itself where n is small)."""
+    """One line: `smooth` [n] over steps x [n], and the logged values (x, y) it is a mean of, if it is one."""
 
     name: str
     x: np.ndarray
-    y: np.ndarray
     smooth: np.ndarray
+    traces: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Panel:
 
     title: str
     lines: tuple[Line, ...]
+    boundaries: tuple[float, ...] = ()  # the steps at which a new stage began
 
 
 def panels(history: Sequence[Mapping[str, object]]) -> tuple[Panel, ...]:
@@ -42,22 +43,48 @@ def panels(history: Sequence[Mapping[str, object]]) -> tuple[Panel, ...]:
     """
     series = _series(history)
     titles = dict.fromkeys(key.rsplit("/", 1)[-1] for key in series)
-    made = [Panel(t.replace("_", " "), _lines_of(t, series)) for t in titles]
+    boundaries = tuple(step for _, step in stages(history)[1:])
+    made = [Panel(t.replace("_", " "), _lines_of(t, series), boundaries) for t in titles]
     return tuple(sorted((p for p in made if p.lines), key=_rank))
 
 
-def compare_panels(histories: Mapping[str, Sequence[Mapping[str, object]]]) -> tuple[Panel, ...]:
-    """Returns panels of the validation quantities, one line a run; histories are keyed by the run's name."""
-    by_run = {run: _series(history) for run, history in histories.items()}
-    keys = dict.fromkeys(key for series in by_run.values() for key in series if key.startswith("val"))
-    made = [
-        Panel(
-            key.rsplit("/", 1)[-1].replace("_", " "),
-            tuple(_line(run, *series[key]) for run, series in by_run.items() if key in series),
-        )
-        for key in keys
-    ]
+def stages(history: Sequence[Mapping[str, object]]) -> tuple[tuple[str, float], ...]:
+    """Returns the stages of a run and the first step logged in each.
+
+    >>> stages([{"step": 0, "stage": "a"}, {"step": 5, "val/loss": 1.0}, {"step": 9, "stage": "b"}])
+    (('a', 0), ('b', 9))
+    """
+    found: dict[str, float] = {}
+    for row in history:
+        if "stage" in row and "step" in row:
+            found.setdefault(str(row["stage"]), row["step"])
+    return tuple(found.items())
+
+
+def compare_panels(histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]]) -> tuple[Panel, ...]:
+    """Returns panels of the validation quantities, one line a preset: the mean over its runs, and each run thin.
+
+    `histories` holds a list of histories, one a seed, by the preset's name.
+    """
+    runs = {name: [_series(history) for history in several] for name, several in histories.items()}
+    keys = dict.fromkeys(k for several in runs.values() for run in several for k in run if k.startswith("val"))
+    made = []
+    for key in keys:
+        having = {name: [run[key] for run in several if key in run] for name, several in runs.items()}
+        lines = tuple(_mean_line(name, pairs) for name, pairs in having.items() if pairs)
+        made.append(Panel(key.rsplit("/", 1)[-1].replace("_", " "), lines))
     return tuple(sorted(made, key=_rank))
+
+
+def _mean_line(name: str, pairs: Sequence[tuple[list, list]]) -> Line:
+    """The mean of several runs over the steps that all of them logged."""
+    by_step = [dict(zip(steps, values)) for steps, values in pairs]
+    common = sorted(set.intersection(*map(set, by_step)))
+    if len(pairs) == 1 or not common:
+        return _line(name, *pairs[0])
+    traces = tuple((np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in pairs)
+    mean = np.array([np.mean([run[step] for run in by_step]) for step in common])
+    return Line(name, np.asarray(common, np.float64), mean, traces)
 
 
 def _rank(panel: Panel) -> int:
@@ -88,7 +115,9 @@ def _lines_of(title: str, series: Mapping[str, tuple[list, list]]) -> tuple[Line
 def _line(name: str, steps: list, values: list) -> Line:
     x, y = np.asarray(steps, np.float64), np.asarray(values, np.float64)
     x, y = _thin(x), _thin(y)
-    return Line(name, x, y, running_mean(y, max(1, len(y) // 24)) if len(y) > 48 else y)
+    if len(y) <= 48:
+        return Line(name, x, y)
+    return Line(name, x, running_mean(y, len(y) // 24), ((x, y),))
 
 
 def _thin(values: np.ndarray) -> np.ndarray:

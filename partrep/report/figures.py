@@ -16,6 +16,7 @@ from partrep.report.pictures import Region
 from partrep.report.svg import element, joined, number, percent
 
 SIDE = 200  # units an image's longer side takes in a drawing
+DISC = 10.0  # radius of a part's numbered disc
 GAP = 60  # units between two linked images
 
 
@@ -58,9 +59,9 @@ def results_axis(rows: Sequence[Result], chance: float | None) -> Axis:
     """Returns the common axis of the rows' values, intervals and seeds; chance is on it unless it lies far off."""
     values = [v for row in rows for v in (row.value, *(row.interval or ()), *row.seeds)]
     low, high = min(values), max(values)
-    if chance is not None and max(high, chance) - min(low, chance) <= 2.5 * max(high - low, 0.05):
+    if chance is not None and max(high, chance) - min(low, chance) <= 1.6 * max(high - low, 0.05):
         low, high = min(low, chance), max(high, chance)
-    return nice_axis(max(0.0, low - 0.01), min(1.0, high + 0.01))
+    return nice_axis(low, high)
 
 
 def axis_labels(axis: Axis) -> Markup:
@@ -76,12 +77,15 @@ def whisker(row: Result, axis: Axis, chance: float | None) -> Markup:
     marks = [_upright(axis.at(tick), "grid") for tick in axis.ticks]
     if chance is not None and axis.low <= chance <= axis.high:
         marks.append(_upright(axis.at(chance), "chance"))
-    if row.interval:
-        ends = [percent(axis.at(bound)) for bound in row.interval]
-        marks.append(element("line", x1=ends[0], x2=ends[1], y1="50%", y2="50%", class_="interval"))
     for value in row.seeds:
-        marks.append(element("circle", cx=percent(axis.at(value)), cy="50%", r=2.5, class_="seed"))
-    marks.append(element("circle", cx=percent(axis.at(row.value)), cy="50%", r=5, class_="dot"))
+        marks.append(element("circle", cx=percent(axis.at(value)), cy="50%", r=3.5, class_="seed"))
+    if row.interval:
+        low, high = (percent(axis.at(bound)) for bound in row.interval)
+        marks.append(element("line", x1=low, x2=high, y1="50%", y2="50%", class_="interval"))
+        # Caps: a nested drawing, since lengths in percent and in pixels cannot be added.
+        cap = element("line", x1=0, x2=0, y1=-5, y2=5, class_="interval")
+        marks += [element("svg", cap, x=bound, y="50%", class_="cap") for bound in (low, high)]
+    marks.append(element("circle", cx=percent(axis.at(row.value)), cy="50%", r=4, class_="dot"))
     return element("svg", *marks, class_="whisker", width="100%", height="100%", aria_hidden="true")
 
 
@@ -95,14 +99,16 @@ WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM = 320, 170, 40, 8, 8, 22
 
 
 def curve(panel: Panel) -> Markup:
-    """Returns one panel of learning curves: the logged values thin, their running mean thick."""
+    """Returns one panel of learning curves: the logged values thin, their mean thick."""
     x_axis = nice_axis(min(line.x.min() for line in panel.lines), max(line.x.max() for line in panel.lines), 4)
     x_axis = dataclasses.replace(x_axis, high=max(line.x.max() for line in panel.lines))
     y_axis = nice_axis(*_span(panel.lines), 4)
     marks = [*_y_ticks(y_axis), *_x_ticks(x_axis)]
+    for step in panel.boundaries:
+        x = LEFT + (WIDE - LEFT - RIGHT) * x_axis.at(step)
+        marks.append(element("line", x1=x, x2=x, y1=TOP, y2=HIGH - BOTTOM, class_="chance"))
     for i, line in enumerate(panel.lines):
-        if line.smooth is not line.y:
-            marks.append(_polyline(line.x, line.y, x_axis, y_axis, f"raw series-{i % 6}"))
+        marks += [_polyline(x, y, x_axis, y_axis, f"raw series-{i % 6}") for x, y in line.traces]
         marks.append(_polyline(line.x, line.smooth, x_axis, y_axis, f"curve series-{i % 6}"))
     return element(
         "svg",
@@ -123,7 +129,7 @@ def curve_summary(panel: Panel) -> str:
 
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
     """The range drawn: all smooth values, and the logged ones save the outermost percent."""
-    rough = np.concatenate([line.y for line in lines])
+    rough = np.concatenate([values for line in lines for _, values in (*line.traces, (line.x, line.smooth))])
     smooth = np.concatenate([line.smooth for line in lines])
     low, high = np.percentile(rough, [1, 99])
     return float(min(low, smooth.min())), float(max(high, smooth.max()))
@@ -174,8 +180,30 @@ class Picture:
     aspect: float
     regions: tuple[Region, ...]
 
+    @property
+    def parts(self) -> set[int]:
+        """The parts that have a region."""
+        return {region.part for region in self.regions}
 
-def disc(part: int, x: float, y: float, radius: float = 10.5) -> Markup:
+    @property
+    def marks(self) -> dict[int, tuple[float, float]]:
+        """Where the disc of each part stands, in units: deep in its region, whole inside the image, apart."""
+        height = SIDE * self.aspect
+        points = np.array([(r.anchor[0] * SIDE, r.anchor[1] * height) for r in self.regions]).reshape(-1, 2)
+        room = np.array([SIDE, height]) - DISC - 1
+        for _ in range(20):
+            points = np.clip(_pushed_apart(points, 1.85 * DISC), DISC + 1, room)
+        return {r.part: (float(x), float(y)) for r, (x, y) in zip(self.regions, points)}
+
+
+def _pushed_apart(points: np.ndarray, least: float) -> np.ndarray:
+    """Points [n,2] moved half of the way that those closer than `least` lack."""
+    gaps = points[:, None] - points
+    distance = np.maximum(np.linalg.norm(gaps, axis=-1, keepdims=True), 1e-6)
+    return points + (gaps / distance * np.clip(least - distance, 0, None) / 4).sum(1)
+
+
+def disc(part: int, x: float, y: float, radius: float = DISC) -> Markup:
     """Returns the numbered disc of a part (numbers start at 1)."""
     colour = part_colour(part)
     text = element("text", part + 1, x=x, y=y + 0.36 * radius * 1.15, fill=ink_on(colour), class_="disc-text")
@@ -190,25 +218,18 @@ def outlined(picture: Picture, discs: bool = True) -> Markup:
         "image", href=picture.uri, width=SIDE, height=height, preserveAspectRatio="none", class_="photo"
     )
     scale = f"scale({number(SIDE / 100)} {number(height / 100)})"
-    shapes = [
-        element(
-            "path",
-            d=region.outline,
-            fill=part_colour(region.part),
-            stroke=part_colour(region.part),
-            class_="region",
-            data_part=region.part,
-        )
-        for region in picture.regions
-    ]
-    marks = [disc(r.part, *_anchor(r, height)) for r in picture.regions] if discs else []
-    return element("g", image, element("g", *shapes, transform=scale), *marks)
+    shapes = [_shape(region) for region in picture.regions]
+    marks = [disc(part, *point) for part, point in picture.marks.items()] if discs else []
+    frame = element("rect", width=SIDE, height=height, class_="frame")
+    return element("g", image, element("g", *shapes, transform=scale), frame, *marks)
 
 
-def _anchor(region: Region, height: float) -> tuple[float, float]:
-    """Where the region's disc stands: its anchor, kept whole inside the picture."""
-    x, y = region.anchor[0] * SIDE, region.anchor[1] * height
-    return min(max(x, 12), SIDE - 12), min(max(y, 12), height - 12)
+def _shape(region: Region) -> Markup:
+    """A region: a pale casing, so that its outline shows on any ground, then outline and tint."""
+    colour = part_colour(region.part)
+    casing = element("path", d=region.outline, class_="region-case")
+    tint = element("path", d=region.outline, fill=colour, stroke=colour, class_="region")
+    return element("g", casing, tint, class_="shape", data_part=region.part)
 
 
 def part_picture(picture: Picture, alt: str, discs: bool = True) -> Markup:
@@ -227,15 +248,12 @@ def pair(left: Picture, right: Picture, weights: np.ndarray, strong: set[int], a
         alt: what the drawing shows, in words.
     """
     height = SIDE * max(left.aspect, right.aspect)
-    ends = {region.part: _anchor(region, SIDE * right.aspect) for region in right.regions}
-    links, marks = [], []
-    for region in left.regions:
-        start = _anchor(region, SIDE * left.aspect)
-        marks.append(disc(region.part, *start))
-        if region.part in ends:
-            end = (ends[region.part][0] + SIDE + GAP, ends[region.part][1])
-            links.append(_link(region.part, start, end, float(weights[region.part]), region.part in strong))
-    marks += [disc(part, x + SIDE + GAP, y) for part, (x, y) in ends.items()]
+    starts = left.marks
+    ends = {part: (x + SIDE + GAP, y) for part, (x, y) in right.marks.items()}
+    links = [
+        _link(part, starts[part], ends[part], float(weights[part]), part in strong) for part in starts if part in ends
+    ]
+    marks = [disc(part, *point) for points in (starts, ends) for part, point in points.items()]
     second = element("g", outlined(right, discs=False), transform=f"translate({SIDE + GAP} 0)")
     return element(
         "svg",

@@ -36,8 +36,9 @@ def render_fewshot(page: FewshotPage) -> str:
         results=_results(page),
         discovery=_discovery(page.discovery),
         panels=_panels(curves.panels(page.history)),
-        episodes=[cards.episode_card(e, False, names, i + 1) for i, e in enumerate(page.episodes)],
-        failures=[cards.episode_card(e, True, names, i + 1) for i, e in enumerate(page.failures)],
+        stages=curves.stages(page.history),
+        episodes=[cards.episode_card(e, False, names, f"Example {i + 1}") for i, e in enumerate(page.episodes)],
+        failures=[cards.episode_card(e, True, names, f"Failure {i + 1}") for i, e in enumerate(page.failures)],
         parts=cards.part_cards(page.gallery, names) if page.gallery else (),
         overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
         config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
@@ -127,7 +128,7 @@ def _result_row(row, axis, chance) -> dict:
         "row": row,
         "value": tables.percent_with_interval(row.value, row.interval),
         "difference": tables.difference_text(row),
-        "sure": tables.excludes_zero(row.difference_interval),
+        "open": row.difference_interval is not None and not tables.excludes_zero(row.difference_interval),
         "seeds": " · ".join(f"{100 * seed:.1f}" for seed in row.seeds),
         "plot": figures.whisker(row, axis, chance),
     }
@@ -156,8 +157,7 @@ def _score_column(discovery: Discovery, column: str) -> list[dict | None]:
         None
         if value is None
         else {
-            "text": f"{value:.3f}".replace("-", "−"),
-            "interval": row.intervals.get(column),
+            "text": tables.number_with_interval(value, row.intervals.get(column), 3),
             "best": value == best,
             "bar": figures.score_bar(value, axis, row.intervals.get(column)),
         }

@@ -15,18 +15,28 @@ def percent_with_interval(value: float, interval: Interval | None, signed: bool 
     >>> percent_with_interval(-0.031, (-0.042, -0.02), signed=True)
     '−3.1 ± 1.1'
     """
-    text = _percent(value, signed)
+    scaled = None if interval is None else (100 * interval[0], 100 * interval[1])
+    return number_with_interval(100 * value, scaled, 1, signed)
+
+
+def number_with_interval(value: float, interval: Interval | None, decimals: int, signed: bool = False) -> str:
+    """Returns a number with its interval, as `percent_with_interval` does.
+
+    >>> number_with_interval(0.5, (0.48, 0.52), 3)
+    '0.500 ± 0.020'
+    """
+    text = _number(value, decimals, signed)
     if interval is None:
         return text
-    below, above = (round(100 * abs(value - bound), 1) for bound in interval)
-    if abs(below - above) < 0.11:
-        return f"{text} ± {50 * (interval[1] - interval[0]):.1f}"
-    return f"{text} [{_percent(interval[0], signed)}, {_percent(interval[1], signed)}]"
+    below, above = (round(abs(value - bound), decimals) for bound in interval)
+    if abs(below - above) < 1.1 * 10**-decimals:
+        return f"{text} ± {(interval[1] - interval[0]) / 2:.{decimals}f}"
+    low, high = (_number(bound, decimals, signed) for bound in interval)
+    return f"{text} [{low}, {high}]"
 
 
-def _percent(value: float, signed: bool) -> str:
-    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
-    return text.replace("-", "−")
+def _number(value: float, decimals: int, signed: bool = False) -> str:
+    return f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
 
 
 def excludes_zero(interval: Interval | None) -> bool:
@@ -77,7 +87,7 @@ def _columns(rows: Sequence[Result], measure: str) -> list[list[str]]:
     columns = [["method", *(row.name for row in rows)]]
     columns.append([f"{measure}, % (95 %)", *(percent_with_interval(row.value, row.interval) for row in rows)])
     if any(row.seeds for row in rows):
-        columns.append(["seeds", *(" ".join(_percent(s, False) for s in row.seeds) or "–" for row in rows)])
+        columns.append(["seeds", *(" ".join(_number(100 * s, 1) for s in row.seeds) or "–" for row in rows)])
     if any(row.vectors is not None for row in rows):
         columns.append(["vectors", *("–" if row.vectors is None else str(row.vectors) for row in rows)])
     for heading in detail_columns(rows):
