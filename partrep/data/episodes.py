@@ -142,6 +142,26 @@ class EpisodeSampler:
         return Episode(*map(np.stack, zip(*(self[t + e] for e in range(episodes)))))
 
 
+class EpisodeBatches:
+    """`batches[t]`: this process's slice of the episodes t x E .. (t + 1) x E - 1, stacked.
+
+    The slices of all processes in a row are the batch that one process alone would draw.
+    """
+
+    def __init__(
+        self, sampler: EpisodeSampler, episodes: int, process_index: int = 0, process_count: int = 1
+    ):
+        if episodes < 1 or episodes % process_count:
+            raise UserError(
+                f"{episodes} episodes a batch with {process_count} processes; expected a multiple"
+            )
+        self.sampler, self.episodes, self.share = sampler, episodes, episodes // process_count
+        self.first = process_index * self.share
+
+    def __getitem__(self, t: int) -> Episode:
+        return self.sampler.batch(t * self.episodes + self.first, self.share)
+
+
 def class_groups(label: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The groups that occur, and the group of each class; a class in two groups raises."""
     classes = label.max(initial=-1) + 1
