@@ -1,0 +1,73 @@
+"""Stroke scores: each drawing by itself, by hand and against scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+from partrep import UserError
+from partrep.discovery.maps import one_hot_maps
+from partrep.evaluate.discovery import Found
+from partrep.evaluate.strokes import order_scores, stroke_scores
+
+GENERATOR = np.random.default_rng(0)
+
+
+def drawings(n: int = 6) -> np.ndarray:
+    """Drawing i has 1 + i % 3 horizontal strokes on every second row of 8x8."""
+    strokes = np.zeros((n, 8, 8), np.uint8)
+    for i in range(n):
+        for s in range(1 + i % 3):
+            strokes[i, 2 * s] = s + 1
+    return strokes
+
+
+def test_true_strokes_score_one_whatever_their_numbers():
+    strokes = drawings()
+    parts = strokes.astype(int)
+    parts[1] = (parts[1] + 2) % 4
+    scores = stroke_scores(Found(one_hot_maps(parts, 4)), strokes)
+    assert scores.index.tolist() == [1, 2, 4, 5]
+    for values in (scores.nmi, scores.ari, scores.ami):
+        np.testing.assert_allclose(values, 1.0)
+    assert scores.means()["stroke_ami"] == pytest.approx(1.0) and scores.means()["stroke_drawings"] == 4.0
+
+
+def test_equal_to_scikit_learn_over_the_ink_of_each_drawing():
+    strokes, parts = drawings(), GENERATOR.integers(5, size=(6, 8, 8))
+    scores = stroke_scores(Found(one_hot_maps(parts, 5)[:, 1:], one_hot_maps(parts, 5)[:, 0]), strokes)
+    for row, i in enumerate(scores.index):
+        ink = strokes[i] > 0
+        pair = strokes[i][ink], parts[i][ink]
+        assert scores.ari[row] == pytest.approx(adjusted_rand_score(*pair))
+        assert scores.ami[row] == pytest.approx(adjusted_mutual_info_score(*pair))
+
+
+def test_one_part_scores_zero_and_groups_give_an_interval():
+    scores = stroke_scores(Found(np.ones((6, 1, 4, 4))), drawings())
+    means = scores.means(groups=np.array([0, 0, 1, 1, 2, 2]))
+    assert means["stroke_ami"] == means["stroke_ami_low"] == means["stroke_ari_high"] == 0.0
+
+
+def test_order_scores_pool_the_drawings_of_a_character():
+    """Two characters of two strokes: the same parts in every drawing score 1, exchanged ones about 0."""
+    strokes = np.zeros((8, 8, 8), np.uint8)
+    strokes[:, 1], strokes[:, 5] = 1, 2
+    parts = strokes.astype(int)
+    characters = np.repeat([0, 1], 4)
+    assert order_scores(Found(one_hot_maps(parts, 3)), strokes, characters)[
+        "stroke_order_ami"
+    ] == pytest.approx(1.0)
+    parts[::2] = np.where(parts[::2] > 0, 3 - parts[::2], 0)
+    swapped = order_scores(Found(one_hot_maps(parts, 3)), strokes, characters)
+    assert abs(swapped["stroke_order_ami"]) < 0.02 and swapped["stroke_order_characters"] == 2.0
+
+
+def test_refusals():
+    with pytest.raises(UserError, match="no drawing of two strokes"):
+        stroke_scores(Found(np.ones((1, 2, 4, 4))), drawings(1))
+    with pytest.raises(UserError, match="6 stroke masks for maps of 2"):
+        stroke_scores(Found(np.ones((2, 2, 4, 4))), drawings())
+    with pytest.raises(UserError, match="no character"):
+        order_scores(Found(np.ones((3, 2, 4, 4))), drawings(3), np.arange(3))
