@@ -95,7 +95,7 @@ def mutual(
     [[7.5, 10.0]]
 
     Source: the symmetric (averaged) form of the naive-Bayes nearest-neighbour measure, compare Li et al., DN4
-    (CVPR 2019), equation 3. Departures: one neighbour, both directions.
+    (CVPR 2019), image-to-class measure. Departures: one neighbour, both directions.
     """
     support, query = prepare(support, query, support_mask)
     support = flatten_shots(support)
