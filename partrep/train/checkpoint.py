@@ -24,11 +24,21 @@ import orbax.checkpoint as ocp
 from partrep import UserError
 from partrep.train import sharding
 from partrep.train.digest import Damage, seal, sidecar_of, verify
-from partrep.train.disk import full_disk_is_user_error
+from partrep.train.disk import full_disk_is_user_error, need_space
 from partrep.train.state import TrainState, Tree
 
 LOG = logging.getLogger("partrep")
 KEPT = "older checkpoints are kept; make room and start again"
+SPARE = 1 << 18  # bytes that orbax and the sidecar write beside the arrays, with as much again for safety
+SPARE_EACH = 1 << 10  # and for each array
+
+
+def not_from_orbax(record: logging.LogRecord) -> bool:
+    """Tells orbax's log lines apart: it prints the traceback of every error that it also raises."""
+    return "orbax" not in record.pathname
+
+
+logging.getLogger("absl").addFilter(not_from_orbax)
 
 
 class NoCheckpoints:
@@ -68,10 +78,10 @@ class Checkpoints:
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         try:
-            self.wait()
-        except Exception:
-            if kind is None:  # else the error on its way up came first
-                raise
+            if kind is None:
+                self.wait()
+            elif self._thread is not None:  # the error on its way up came first
+                self._thread.join()
         finally:
             if self._saver is not None:
                 self._saver.close()
@@ -101,8 +111,11 @@ class Checkpoints:
             self._thread.join()
             self._thread = None
         error, self._error = self._error, None
+        everywhere = sharding.everywhere(error is None)
         if error is not None:
             raise error
+        if not everywhere:
+            raise RuntimeError("another process could not save the checkpoint")
 
     def restore(self, target: Callable[[int], TrainState]) -> TrainState | None:
         """Returns the newest sound state, or None where there is none; damaged steps are said aloud.
@@ -134,8 +147,8 @@ class Checkpoints:
     def _start(self, step: int, arrays: dict[str, jax.Array]) -> None:
         if self._saver is None:
             self._saver = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
-        if sharding.is_writer():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        need_space(self.folder, sum(leaf.nbytes + SPARE_EACH for leaf in arrays.values()) + SPARE)
         self._saver.save(self.folder / str(step), args=ocp.args.StandardSave(arrays))
 
     def _finish(self, record: dict[str, Any]) -> None:
@@ -188,12 +201,18 @@ def load_variables(
     """
     folder = folder.absolute()
     steps = saved_steps(folder) if step is None else [step]
-    found = newest_sound(folder, steps, lambda record: (load_arrays(folder, record), record["step"]))
+
+    def read(record: dict[str, Any]) -> tuple[dict[str, Tree], int]:
+        averaged = ema and any(name.startswith("ema/") for name in record["arrays"])
+        start = "ema/" if averaged else ""
+        arrays = load_arrays(folder, record, (f"{start}params/", f"{start}model_state/"))
+        variables = {"params": nest(arrays, f"{start}params/"), **nest(arrays, f"{start}model_state/")}
+        return variables, record["step"]
+
+    found = newest_sound(folder, steps, read)
     if found is None:
         raise UserError(f"{folder}: found no sound checkpoint; expected those of a trained run")
-    arrays, at = found
-    start = "ema/" if ema and any(name.startswith("ema/") for name in arrays) else ""
-    return {"params": nest(arrays, f"{start}params/"), **nest(arrays, f"{start}model_state/")}, at
+    return found
 
 
 def best_step(folder: pathlib.Path) -> int | None:
@@ -268,12 +287,17 @@ def check_structure(folder: pathlib.Path, record: Mapping[str, Any], target: Tre
             )
 
 
-def load_arrays(folder: pathlib.Path, record: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Reads the arrays of a verified step by name, replicated over the devices of this run."""
-    shapes = {name: parse(text) for name, text in record["arrays"].items()}
+def load_arrays(
+    folder: pathlib.Path, record: Mapping[str, Any], starts: tuple[str, ...] = ("",)
+) -> dict[str, jax.Array]:
+    """Reads the arrays of a verified step whose names begin so, replicated over the devices of this run."""
+    shapes = {name: parse(text) for name, text in record["arrays"].items() if name.startswith(starts)}
     held = {name: shape for name, shape in shapes.items() if shape.size}  # orbax saves no empty array
-    with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as reader:
-        loaded = reader.restore(folder / str(record["step"]), args=ocp.args.StandardRestore(held))
+    arguments = ocp.args.PyTreeRestore(
+        held, restore_args=ocp.checkpoint_utils.construct_restore_args(held), partial_restore=True
+    )
+    with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
+        loaded = reader.restore(folder / str(record["step"]), args=arguments)
     empty = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items() if not shape.size}
     return {**loaded, **sharding.replicate(empty)}
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 from partrep import UserError
@@ -23,7 +24,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def full_disk_is_user_error(path: pathlib.Path, advice: str = "expected free space") -> Iterator[None]:
+def full_disk_is_user_error(path: pathlib.Path, advice: str = "make room and start again") -> Iterator[None]:
     """Turns any error of a full disk in its block into a `UserError` that names the path."""
     try:
         yield
@@ -33,11 +34,18 @@ def full_disk_is_user_error(path: pathlib.Path, advice: str = "expected free spa
         raise UserError(f"{path}: no space left on the disk; {advice}") from error
 
 
+def need_space(path: pathlib.Path, size: int) -> None:
+    """Raises an `OSError` of a full disk unless the folder `path` has room for `size` more bytes."""
+    free = shutil.disk_usage(path).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"{free} bytes are free, {size} are needed", str(path))
+
+
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Writes beside the path and renames, so that a reader never meets half a file."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with full_disk_is_user_error(path), beside.open("w") as file:
+        with beside.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
