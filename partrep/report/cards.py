@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from markupsafe import Markup
 
-from partrep.report import figures, pictures
+from partrep.report import drawings, figures, pictures
 from partrep.report.content import EpisodePicture, PartGallery
 from partrep.report.palette import ink_on, part_colour
 
@@ -19,7 +19,7 @@ UNCREDITED = "not credited to parts"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One addend of a logit: its bar, and one number a column (already text). `part` is None for other terms."""
+    """One addend of a logit: its bar and the text of each column; `part` is None for what is not one part."""
 
     part: int | None
     name: str
@@ -81,11 +81,11 @@ def short_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.rpartition("/")[2] for name in names) if len(folders) == 1 else names
 
 
-# ---- episodes ----------------------------------------------------------------------------------------------------
+# ---- episodes
 
 
 def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str, ...], fallback: str) -> Card:
-    """Returns the card of one prediction; with `contrast`, the predicted class is set against the true one."""
+    """Returns the card of a prediction; with `contrast`, the predicted class is set against the true one."""
     picture = dataclasses.replace(picture, class_names=short_names(picture.names))
     against = picture.label if contrast and picture.label != picture.predicted else None
     addends = _Addends.of(picture, against)
@@ -218,14 +218,16 @@ def _candidates(picture: EpisodePicture) -> tuple[Candidate, ...]:
 
 def _pairs(
     picture: EpisodePicture,
-    query: figures.Picture,
+    query: drawings.Picture,
     against: int | None,
     addends: _Addends | None,
     listed: tuple[int, ...],
 ) -> tuple[tuple[Markup, str, str], ...]:
     """The query beside the predicted class's support; with `against`, also beside that class's."""
     lead = addends.lead if addends else np.zeros(np.shape(picture.query_assignment)[0])
-    roles = [(picture.predicted, "predicted, correct" if picture.predicted == picture.label else "predicted", lead)]
+    roles = [
+        (picture.predicted, "predicted, correct" if picture.predicted == picture.label else "predicted", lead)
+    ]
     if against is not None:
         roles.append((against, "true", -lead))
     made = []
@@ -235,29 +237,31 @@ def _pairs(
         shared = [k for k in listed if k in query.parts & support.parts]
         strong = _strong(pull, shared) if addends else set(shared[:6])
         weights = np.abs(lead) / (np.abs(lead).max() or 1.0)
-        made.append((figures.pair(query, support, weights, strong, alt), picture.names[c], role))
+        made.append((drawings.pair(query, support, weights, strong, alt), picture.names[c], role))
     return tuple(made)
 
 
 def _strong(pull: np.ndarray, shared: list[int]) -> set[int]:
-    """Up to four parts that speak most for a class; if none speaks for it, the one that speaks least against."""
+    """Up to four parts that speak most for a class; where none does, the one that speaks least against it."""
     order = sorted(shared, key=lambda k: -pull[k])
     return {k for k in order[:4] if pull[k] > 0} or set(order[:1])
 
 
-def draw(image: np.ndarray, assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> figures.Picture:
+def draw(image: np.ndarray, assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> drawings.Picture:
     """Returns an image with the regions of its parts, ready to be drawn."""
     rgb = pictures.to_rgb(image)
     found = pictures.regions(assignment, None if parts is None else tuple(sorted(parts)))
-    return figures.Picture(pictures.data_uri(rgb, 224), rgb.shape[0] / rgb.shape[1], tuple(found))
+    return drawings.Picture(pictures.data_uri(rgb, 224), rgb.shape[0] / rgb.shape[1], tuple(found))
 
 
-def _pair_alt(left: figures.Picture, right: figures.Picture, name: str) -> str:
+def _pair_alt(left: drawings.Picture, right: drawings.Picture, name: str) -> str:
     both = ", ".join(str(k + 1) for k in sorted(left.parts & right.parts)) or "none"
-    return f"The query (left) and the support image of {name} (right) with part regions; in both: parts {both}"
+    return (
+        f"The query (left) and the support image of {name} (right) with part regions; in both: parts {both}"
+    )
 
 
-# ---- gallery -----------------------------------------------------------------------------------------------------
+# ---- gallery
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,21 +302,23 @@ def _part_card(gallery: PartGallery, part: int, presence: float, part_names: tup
 
 
 def _crops(gallery: PartGallery, part: int, name: str) -> tuple[Markup, ...]:
-    """The part in the images where it is most present and wins somewhere; from different classes where known."""
-    made = []
+    """The part where it is most present and wins somewhere; from different classes where they are known."""
+    made: list[Markup] = []
     for i in _strongest(gallery, part):
         found = pictures.regions(gallery.assignment[i], (part,))
         if found:
             box = pictures.square_around(found[0].box)
             uri = pictures.data_uri(pictures.crop(gallery.images[i], box), 96)
-            made.append(figures.crop_picture(uri, found[0].outline, box, part, f"{name}, example {len(made) + 1}"))
+            made.append(
+                drawings.crop_picture(uri, found[0].outline, box, part, f"{name}, example {len(made) + 1}")
+            )
         if len(made) == CROPS:
             break
     return tuple(made)
 
 
 def _strongest(gallery: PartGallery, part: int) -> list[int]:
-    """Images by falling presence of the part, the first of each class before the rest; at most four times `CROPS`."""
+    """Images by falling presence, the first of each class before the rest; enough for `CROPS`."""
     order = np.argsort(-np.asarray(gallery.presence)[:, part], kind="stable")
     if gallery.labels is not None:
         labels = np.asarray(gallery.labels)[order]
@@ -326,5 +332,6 @@ def overview(gallery: PartGallery, count: int) -> tuple[Markup, ...]:
     """Returns the first `count` images with the regions of all their parts."""
     drawn = [draw(image, found) for image, found in zip(gallery.images[:count], gallery.assignment[:count])]
     return tuple(
-        figures.part_picture(picture, f"Example {i + 1} with its part regions") for i, picture in enumerate(drawn)
+        drawings.part_picture(picture, f"Example {i + 1} with its part regions")
+        for i, picture in enumerate(drawn)
     )

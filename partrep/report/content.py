@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 Interval = tuple[float, float]
+
+
+class Measured(Protocol):
+    """A mean with the ends of its interval, such as `partrep.metrics.intervals.Interval`."""
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
 
 def _require(condition: bool, message: str) -> None:
@@ -27,7 +41,7 @@ class Result:
         difference: the reference method's value minus this one's, paired over the same episodes.
         difference_interval: its 95 % interval (low, high).
         note: a few words under the name.
-        reference: True for the method the page is about; it is set off, and the differences are taken from it.
+        reference: True for the method the page is about; it is set off, and differences are taken from it.
         seeds: the value under each seed, where several were run; drawn as small dots.
         details: further columns, `{heading: text}`, in order.
     """
@@ -43,10 +57,19 @@ class Result:
     seeds: tuple[float, ...] = ()
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def measured(cls, name: str, measured: Measured, difference: Measured | None = None, **fields) -> Result:
+        """Returns the row of a mean with its interval and, where given, a paired difference with its own."""
+        if difference is not None:
+            fields["difference"] = float(difference.mean)
+            fields["difference_interval"] = (float(difference.low), float(difference.high))
+        return cls(name, float(measured.mean), (float(measured.low), float(measured.high)), **fields)
+
     def __post_init__(self):
         _require(0 <= self.value <= 1, f"{self.name}: value {self.value} is not a share in [0, 1]")
         for pair in (self.interval, self.difference_interval):
-            _require(pair is None or pair[0] <= pair[1], f"{self.name}: interval {pair} is not (low, high)")
+            sound = pair is None or (len(pair) == 2 and pair[0] <= pair[1])
+            _require(sound, f"{self.name}: interval {pair} is not (low, high)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +112,8 @@ class EpisodePicture:
     Attributes:
         support: [C,H,W,3] or [C,H,W,1], one support image a class; u8, or float in [0, 1].
         query: [H,W,3] or [H,W,1].
-        support_assignment: [C,K,h,w] >= 0, the share of each location given to each part; what the parts leave
-            of one is background.
+        support_assignment: [C,K,h,w] >= 0, the share of each location given to each part; what the parts
+            leave of one is background.
         query_assignment: [K,h,w].
         logits: [C], one a class; the prediction is the largest.
         label: the true class, an index into the C classes.
@@ -119,12 +142,19 @@ class EpisodePicture:
         for name, shape in expected.items():
             found = np.shape(getattr(self, name))[:1]
             _require(found == shape, f"EpisodePicture.{name}: first axis {found}, expected {shape}")
-        _require(0 <= self.label < classes, f"EpisodePicture.label {self.label} is not one of {classes} classes")
+        _require(
+            0 <= self.label < classes, f"EpisodePicture.label {self.label} is not one of {classes} classes"
+        )
         if self.contributions is not None:
             found = np.shape(self.contributions)
-            _require(found == (classes, parts), f"EpisodePicture.contributions {found}, expected {(classes, parts)}")
+            _require(
+                found == (classes, parts),
+                f"EpisodePicture.contributions {found}, expected {(classes, parts)}",
+            )
         for name, term in self.terms.items():
-            _require(np.shape(term) == (classes,), f"EpisodePicture term {name!r}: expected shape {(classes,)}")
+            _require(
+                np.shape(term) == (classes,), f"EpisodePicture term {name!r}: expected shape {(classes,)}"
+            )
         _require(len(self.class_names) in (0, classes), f"EpisodePicture: expected {classes} class names")
 
     @property
@@ -159,7 +189,9 @@ class PartGallery:
     def __post_init__(self):
         count, parts = np.shape(self.assignment)[:2]
         _require(len(self.images) == count, f"PartGallery: {len(self.images)} images, {count} assignments")
-        _require(np.shape(self.presence) == (count, parts), f"PartGallery.presence: expected {(count, parts)}")
+        _require(
+            np.shape(self.presence) == (count, parts), f"PartGallery.presence: expected {(count, parts)}"
+        )
         _require(len(self.captions) in (0, parts), f"PartGallery: expected {parts} captions")
 
 
@@ -212,7 +244,7 @@ class FewshotPage:
 class ComparePage:
     """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
 
-    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs; presets are drawn into shared panels.
+    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs.
     """
 
     title: str
@@ -223,7 +255,9 @@ class ComparePage:
     lower_is_better: bool = False
     chance: float | None = None
     results_note: str = ""
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(default_factory=dict)
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(
+        default_factory=dict
+    )
     discovery: Discovery | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def stages(history: Sequence[Mapping[str, object]]) -> tuple[tuple[str, float], 
     >>> stages([{"step": 0, "stage": "a"}, {"step": 5, "val/loss": 1.0}, {"step": 9, "stage": "b"}])
     (('a', 0), ('b', 9))
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for row in history:
         if "stage" in row and "step" in row:
             found.setdefault(str(row["stage"]), row["step"])
@@ -62,12 +63,14 @@ def stages(history: Sequence[Mapping[str, object]]) -> tuple[tuple[str, float], 
 
 
 def compare_panels(histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]]) -> tuple[Panel, ...]:
-    """Returns panels of the validation quantities, one line a preset: the mean over its runs, and each run thin.
+    """Returns panels of the validation quantities: a line a preset, the mean of its runs, each run thin.
 
     `histories` holds a list of histories, one a seed, by the preset's name.
     """
     runs = {name: [_series(history) for history in several] for name, several in histories.items()}
-    keys = dict.fromkeys(k for several in runs.values() for run in several for k in run if k.startswith("val"))
+    keys = dict.fromkeys(
+        k for several in runs.values() for run in several for k in run if k.startswith("val")
+    )
     made = []
     for key in keys:
         having = {name: [run[key] for run in several if key in run] for name, several in runs.items()}

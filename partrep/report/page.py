@@ -31,28 +31,40 @@ def write_compare(path: pathlib.Path, page: ComparePage) -> pathlib.Path:
 def render_fewshot(page: FewshotPage) -> str:
     """Returns the few-shot report as HTML."""
     names = page.part_names
-    return _environment().get_template("fewshot.html.j2").render(
-        page=page,
-        results=_results(page),
-        discovery=_discovery(page.discovery),
-        panels=_panels(curves.panels(page.history)),
-        stages=curves.stages(page.history),
-        episodes=[cards.episode_card(e, False, names, f"Example {i + 1}") for i, e in enumerate(page.episodes)],
-        failures=[cards.episode_card(e, True, names, f"Failure {i + 1}") for i, e in enumerate(page.failures)],
-        parts=cards.part_cards(page.gallery, names) if page.gallery else (),
-        overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
-        config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
+    return (
+        _environment()
+        .get_template("fewshot.html.j2")
+        .render(
+            page=page,
+            results=_results(page),
+            discovery=_discovery(page.discovery),
+            panels=_panels(curves.panels(page.history)),
+            stages=curves.stages(page.history),
+            episodes=[
+                cards.episode_card(e, False, names, f"Example {i + 1}") for i, e in enumerate(page.episodes)
+            ],
+            failures=[
+                cards.episode_card(e, True, names, f"Failure {i + 1}") for i, e in enumerate(page.failures)
+            ],
+            parts=cards.part_cards(page.gallery, names) if page.gallery else (),
+            overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
+            config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
+        )
     )
 
 
 def render_compare(page: ComparePage) -> str:
     """Returns the comparison as HTML."""
-    return _environment().get_template("compare.html.j2").render(
-        page=page,
-        results=_results(page),
-        discovery=_discovery(page.discovery),
-        panels=_panels(curves.compare_panels(page.histories)),
-        config="",
+    return (
+        _environment()
+        .get_template("compare.html.j2")
+        .render(
+            page=page,
+            results=_results(page),
+            discovery=_discovery(page.discovery),
+            panels=_panels(curves.compare_panels(page.histories)),
+            config="",
+        )
     )
 
 

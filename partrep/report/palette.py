@@ -1,10 +1,10 @@
-"""One colour a part, the same everywhere on a page; told apart with colour-blind eyes for the first eight, numbered always."""
+"""One colour a part, the same everywhere on a page; the first eight serve colour-blind eyes as well."""
 
 from __future__ import annotations
 
-# Blue, orange, green, vermilion, pink, sky and yellow are those of Okabe and Ito (2008), made for colour-blind
-# readers; the rest were added one by one, each as far as possible (in OKLab, under simulated protanopia,
-# deuteranopia and tritanopia) from those before it.
+# Blue, orange, green, vermilion, pink, sky and yellow are those of Okabe and Ito (2008), made for
+# colour-blind readers; the rest were added one by one, each as far as possible (in OKLab, under simulated
+# protanopia, deuteranopia and tritanopia) from those before it.
 PART_COLOURS = (
     "#0072b2",
     "#e69f00",

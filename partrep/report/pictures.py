@@ -50,8 +50,8 @@ def data_uri(image: np.ndarray, side: int = 208) -> str:
     """Returns the image as an inline picture whose longer side is `side` pixels, smoothly resampled."""
     picture = Image.fromarray(np.ascontiguousarray(to_rgb(image)))
     scale = side / max(picture.size)
-    size = tuple(max(1, round(scale * length)) for length in picture.size)
-    return _encode(picture.resize(size, Image.Resampling.LANCZOS))
+    width, height = (max(1, round(scale * length)) for length in picture.size)
+    return _encode(picture.resize((width, height), Image.Resampling.LANCZOS))
 
 
 @functools.cache
@@ -112,7 +112,7 @@ def upsample(maps: np.ndarray, points: int = FINE) -> np.ndarray:
 
 
 def leads(assignment: np.ndarray) -> np.ndarray:
-    """Returns [K,h,w]: how far each part is ahead of every other part and of the background; > 0 where it wins.
+    """Returns [K,h,w]: how far each part is ahead of all others and of the background; > 0 where it wins.
 
     The background's share of a location is what the parts leave of one.
     """
@@ -137,7 +137,7 @@ def _region(part: int, ahead: np.ndarray, smallest: float) -> Region | None:
     wins = ahead > 0
     if wins.mean() < smallest:
         return None
-    # The border keeps outlines closed at the image's edge; lead differences are scaled up so that it is steep.
+    # A fence of the deepest negative lead closes the outlines at the image's edge.
     fenced = np.pad(ahead, 1, constant_values=-np.abs(ahead).max())
     loops = contourpy.contour_generator(z=fenced).lines(0.0)
     loops = [(np.asarray(loop) - 0.5) / len(ahead) for loop in loops]

@@ -70,14 +70,14 @@ def format_table(rows: Sequence[Result], measure: str = "accuracy", width: int =
 
     >>> print(format_table([Result("parts", 0.712, (0.702, 0.722), 8, reference=True),
     ...                     Result("pooled", 0.68, (0.67, 0.69), 1, 0.032, (0.021, 0.043))]))
-    method   accuracy, % (95 %)  vectors  parts minus this
-    ------------------------------------------------------
-    parts            71.2 ± 1.0        8                 –
-    pooled           68.0 ± 1.0        1        +3.2 ± 1.1
+    method  accuracy, % (95 %)  vectors  parts minus this
+    -----------------------------------------------------
+    parts           71.2 ± 1.0        8                 –
+    pooled          68.0 ± 1.0        1        +3.2 ± 1.1
     """
     columns = _columns(rows, measure)
     widths = [max(map(len, column)) for column in columns]
-    widths[0] = max(8, min(widths[0], width - sum(w + 2 for w in widths[1:])))
+    widths[0] = min(widths[0], max(8, width - sum(w + 2 for w in widths[1:])))
     lines = [_line(cells, widths) for cells in zip(*columns)]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
@@ -85,7 +85,9 @@ def format_table(rows: Sequence[Result], measure: str = "accuracy", width: int =
 def _columns(rows: Sequence[Result], measure: str) -> list[list[str]]:
     """The cells of the terminal table by column, heading first; columns that nobody fills are left out."""
     columns = [["method", *(row.name for row in rows)]]
-    columns.append([f"{measure}, % (95 %)", *(percent_with_interval(row.value, row.interval) for row in rows)])
+    columns.append(
+        [f"{measure}, % (95 %)", *(percent_with_interval(row.value, row.interval) for row in rows)]
+    )
     if any(row.seeds for row in rows):
         columns.append(["seeds", *(" ".join(_number(100 * s, 1) for s in row.seeds) or "–" for row in rows)])
     if any(row.vectors is not None for row in rows):
