@@ -94,7 +94,7 @@ def discovery_table(
 def baselines(
     train_features: np.ndarray, test_features: np.ndarray, model: Found, seed: int = 0
 ) -> dict[str, tuple[Found, Found]]:
-    """What each method of `DISCOVERY` finds in the same features [n,h,w,D], with the model's number of regions.
+    """What each method of `DISCOVERY` finds in the same features [n,h,w,D], regions as many as the model's.
 
     Where the model has a background, k-means and NMF get one too: the cluster with the greatest share of the
     border of the training images. The grid and chance have none, all their regions are parts.
@@ -106,6 +106,24 @@ def baselines(
         border = border_part(train) if model.background is not None and name in ("kmeans", "nmf") else None
         found[name] = split(train, border), split(test, border)
     return found
+
+
+def ceiling(truth: PartTruth, height: int, width: int) -> Found:
+    """The true parts at the resolution of the grid, the best score to be had: P parts and a background."""
+    rows, columns = _area(truth.part_mask.shape[1], height), _area(truth.part_mask.shape[2], width)
+    parts = [
+        rows @ (truth.part_mask == p).astype(np.float32) @ columns.T
+        for p in range(truth.first_part, truth.labels)
+    ]
+    assignment = np.stack(parts, axis=1)
+    return Found(assignment, 1 - assignment.sum(axis=1))
+
+
+def _area(size: int, cells: int) -> np.ndarray:
+    """f32 [cells,size]: the share of each of `size` pixels in each of `cells` equal cells; rows sum to 1."""
+    pixel, cell = np.arange(size) / size, np.arange(cells)[:, None] / cells
+    overlap = np.minimum(pixel + 1 / size, cell + 1 / cells) - np.maximum(pixel, cell)
+    return (np.maximum(overlap, 0) * cells).astype(np.float32)
 
 
 def split(assignment: np.ndarray, background: int | None) -> Found:
@@ -130,7 +148,7 @@ def label_maps(found: Found, height: int, width: int) -> np.ndarray:
 
 
 def _interpolation(size: int, new: int) -> np.ndarray:
-    """f32 [new,size]: linear interpolation between centres (i + 0.5) / size, constant beyond the outer ones."""
+    """f32 [new,size]: linear interpolation between centres (i + 0.5) / size, constant beyond the outer."""
     place = np.clip((np.arange(new) + 0.5) * size / new - 0.5, 0, size - 1)
     return np.maximum(1 - np.abs(place[:, None] - np.arange(size)), 0).astype(np.float32)
 

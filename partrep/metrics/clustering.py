@@ -13,6 +13,9 @@ from scipy.special import gammaln
 
 from partrep import UserError
 
+SERIES_FROM = 1_000
+"""Mean count of a cell above which its expected information is taken from the moments."""
+
 
 def contingency_table(true, predicted, shape: tuple[int, int], where=None) -> np.ndarray:
     """Counts of pairs, `n_ij = #{x: true(x) = i, predicted(x) = j}`; tables of blocks add up.
@@ -129,8 +132,9 @@ def ami(table) -> float:
         (1.0, 0.0)
 
     Source: Vinh, Epps and Bailey, JMLR 11, 2010, equation 24a and table 2 (AMI_sum).
-    Departures: the sum over counts stops 12 standard deviations from the mean (scikit-learn runs over all
-    counts and takes 40 s at 50 million pixels); what is left out is below rounding.
+    Departures: the sum over counts stops 12 standard deviations from the mean, and for mean counts above
+    `SERIES_FROM` it is the Taylor series to the fourth moment (relative error 1e-6). Scikit-learn sums over
+    all counts and takes 40 s at 50 million pixels.
     """
     table = _counts(table)
     rows, columns = table.sum(axis=1), table.sum(axis=0)
@@ -175,19 +179,26 @@ def _mutual_information(table: np.ndarray) -> float:
 
 
 def _expected_mutual_information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Under the hypergeometric model; a count has mean a b / n, and those far from it weigh nothing."""
-    total, value = rows.sum(), 0.0
-    for a in rows[rows > 0]:
-        for b in columns[columns > 0]:
-            mean = a * b / total
-            spread = np.sqrt(mean * (total - a) * (total - b) / total / max(total - 1, 1))
-            low = max(1.0, a + b - total, np.floor(mean - 12 * spread - 30))
-            count = np.arange(low, min(a, b, np.ceil(mean + 12 * spread + 30)) + 1)
-            chance = np.exp(
-                _log_binomial(a, count) + _log_binomial(total - a, b - count) - _log_binomial(total, b)
-            )
-            value += float((count / total * np.log(count / mean) * chance).sum())
-    return value
+    """`sum_ij E[X / n log(X / m)]`, the count X of a cell hypergeometric with mean `m = a b / n`."""
+    total = rows.sum()
+    a, b = (side.ravel() for side in np.meshgrid(rows[rows > 0], columns[columns > 0]))
+    mean = a * b / total
+    variance = mean * (total - a) * (total - b) / total / max(total - 1, 1)
+    large = mean > SERIES_FROM
+    third = variance * (total - 2 * a) * (total - 2 * b) / (total * max(total - 2, 1))
+    series = (variance / 2 - third / (6 * mean) + variance**2 / (4 * mean**2)) / mean
+    small = [_cell_information(*cell, total) for cell in zip(a[~large], b[~large])]
+    return float(series[large].sum() + sum(small)) / total
+
+
+def _cell_information(a: float, b: float, total: float) -> float:
+    """`E[X log(X / m)]` summed over the counts that weigh anything."""
+    mean = a * b / total
+    spread = 12 * np.sqrt(mean) + 30
+    low = max(1.0, a + b - total, np.floor(mean - spread))
+    count = np.arange(low, min(a, b, np.ceil(mean + spread)) + 1)
+    chance = np.exp(_log_binomial(a, count) + _log_binomial(total - a, b - count) - _log_binomial(total, b))
+    return float((count * np.log(count / mean) * chance).sum())
 
 
 def _log_binomial(n, k):

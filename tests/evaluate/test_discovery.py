@@ -127,6 +127,16 @@ def test_resampling_is_seeded_and_keeps_groups():
         discovery.resampled_scores(tables, 2, np.zeros(12))
 
 
+def test_ceiling_is_the_truth_at_the_resolution_of_the_grid():
+    cells, truth = world(0)
+    found = discovery.ceiling(truth, CELLS, CELLS)
+    np.testing.assert_allclose(found.assignment, perfect(cells).assignment, atol=1e-6)
+    np.testing.assert_allclose(found.background, perfect(cells).background, atol=1e-6)
+    uneven = discovery.ceiling(truth, 5, 3)
+    share = (truth.part_mask == 2).mean(axis=(1, 2))
+    np.testing.assert_allclose(uneven.assignment[:, 0].mean(axis=(1, 2)), share, atol=1e-6)
+
+
 def test_centroids_by_hand():
     maps = np.zeros((1, 2, 2, 4))
     maps[0, 0, 1, 2:] = 1, 3

@@ -38,8 +38,17 @@ def test_degenerate_labels_follow_scikit_learn(first, second):
     assert scores["ami"] == pytest.approx(sk.adjusted_mutual_info_score(first, second))
 
 
-def test_expected_information_of_large_counts():
-    table = np.random.default_rng(3).integers(1000, 30_000, size=(4, 5))
+@pytest.mark.parametrize("largest", [30, 2_000, 30_000])
+def test_expected_information_by_sum_and_by_series(largest):
+    table = np.random.default_rng(3).integers(largest // 20, largest, size=(4, 5))
+    own = clustering._expected_mutual_information(table.sum(1).astype(float), table.sum(0).astype(float))
+    assert own == pytest.approx(expected_mutual_information(table, int(table.sum())), rel=1e-6)
+
+
+def test_expected_information_of_uneven_labels():
+    """Some cells by the sum, some by the series."""
+    rows, columns = np.array([30_000.0, 900.0, 5.0]), np.array([25_000.0, 5_900.0, 5.0])
+    table = np.round(np.outer(rows, columns) / rows.sum()).astype(int)
     own = clustering._expected_mutual_information(table.sum(1).astype(float), table.sum(0).astype(float))
     assert own == pytest.approx(expected_mutual_information(table, int(table.sum())), rel=1e-6)
 
