@@ -136,7 +136,7 @@ def prefetch(
     Args:
         depth: batches made ahead (for each worker process).
         threads: that make them; decoding in Pillow runs in parallel.
-        workers: processes that share the work, each with its threads; 0 for none. They need parsed absl flags.
+        workers: processes that share the work, each with its threads (0: none). They need parsed absl flags.
     """
     import grain  # heavy; sets in memory can be read without it
 
