@@ -1,0 +1,31 @@
+"""Losses: plain arrays in; per example [B], per batch (scalar, with `where` [B]) or per parameter (scalar).
+
+Batch losses are over the global batch: under `jit` with sharded arrays they need no axis name. Values are
+float32."""
+
+from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
+from partrep.losses.classification import softmax_cross_entropy
+from partrep.losses.concentration import concentration, spread
+from partrep.losses.entropy import assignment_entropy
+from partrep.losses.equivariance import equivariance
+from partrep.losses.occurrence import occurrence
+from partrep.losses.orthogonality import map_decorrelation, orthogonality
+from partrep.losses.presence import background_presence, presence
+from partrep.losses.total_variation import total_variation
+
+LOSSES = {
+    "assignment_entropy": assignment_entropy,
+    "background_presence": background_presence,
+    "bit_balance": bit_balance,
+    "bit_decorrelation": bit_decorrelation,
+    "concentration": concentration,
+    "equivariance": equivariance,
+    "map_decorrelation": map_decorrelation,
+    "occurrence": occurrence,
+    "orthogonality": orthogonality,
+    "presence": presence,
+    "quantisation": quantisation,
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "spread": spread,
+    "total_variation": total_variation,
+}

@@ -1,0 +1,44 @@
+"""The table of losses: every entry is documented, float32 for bfloat16 input, and imports nothing heavy."""
+
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import pytest
+
+from partrep.losses import LOSSES
+
+HEAVY = ("grain", "orbax", "matplotlib", "tensorflow", "tensorflow_datasets", "sklearn", "PIL")
+ASSIGNMENT = jnp.full((2, 3, 4, 4), 0.25, jnp.bfloat16)
+INPUTS = {
+    "background_presence": (ASSIGNMENT[:, 0],),
+    "bit_balance": (jnp.ones((2, 4), jnp.bfloat16),),
+    "bit_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "equivariance": (ASSIGNMENT, ASSIGNMENT),
+    "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
+    "orthogonality": (jnp.ones((2, 3, 4), jnp.bfloat16),),
+    "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_docstring_states_shape_source_and_an_example(name):
+    text = LOSSES[name].__doc__
+    for word in ("Args:", "Returns:", "Raises:", ">>>", "Source:"):
+        assert word in text
+    assert LOSSES[name].__name__ == name
+    assert "(per example)" in text or "(per batch)" in text
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_bfloat16_input_gives_float32(name):
+    value = LOSSES[name](*INPUTS.get(name, (ASSIGNMENT,)))
+    assert value.dtype == jnp.float32 and value.shape in ((), (2,))
+
+
+@pytest.mark.parametrize("module", ["partrep.losses", "partrep.metrics", "partrep.parts"])
+def test_importing_pulls_in_no_data_loading_checkpointing_or_plotting(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
