@@ -1,4 +1,4 @@
-"""Bird classes are words of a Reed-Solomon code over GF(7): part i shows p(x_i), p a polynomial of low degree."""
+"""Bird classes are words of a Reed-Solomon code over GF(7): part i shows p(x_i), p of low degree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COSETS = {"base": (0, 1, 2, 3), "validation": (4,), "novel": (5, 6), "all": tupl
 
 
 def polynomials(dimension: int, leading: tuple[int, ...]) -> np.ndarray:
-    """Coefficients [C, dimension], lowest first, of all polynomials whose highest coefficient is in `leading`."""
+    """Coefficients [C, dimension], constant first, of the polynomials with a highest one in `leading`."""
     lower = itertools.product(range(FIELD), repeat=dimension - 1)
     words = [rest[::-1] + (top,) for top, rest in itertools.product(leading, lower)]
     return np.array(words, np.int32).reshape(-1, dimension)

@@ -1,4 +1,4 @@
-"""Counter-based random numbers from a pair of 32-bit words: the same stream in NumPy and JAX, in every version."""
+"""Random numbers by counting, from a pair of 32-bit words: the same in NumPy, JAX and every version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def mix(x):
 
 
 def uniforms(key, stream: int, count: int, xp):
-    """`count` numbers in (0, 1), f32 [count], a pure function of `key` uint32 [2] and the stream; xp is numpy or jnp."""
+    """Numbers in (0, 1), f32 [count]: a pure function of key uint32 [2] and stream; xp is numpy or jnp."""
     counter = xp.arange(count, dtype=xp.uint32) + np.uint32(stream << 12)
     bits = mix(mix(mix(counter) ^ key[0]) + key[1])
     return ((bits >> 8).astype(xp.float32) + 0.5) * np.float32(2.0**-24)

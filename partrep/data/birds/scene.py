@@ -1,7 +1,8 @@
-"""A scene: every number that an image of a bird depends on, drawn from a key; interventions change single fields of it."""
+"""A scene: every number that an image of a bird depends on, drawn from a key."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -19,22 +20,21 @@ HABITAT_MODES = ("world", "matched", "random", "conflicting")
 #                 x      y    axis   size along and across the axis
 PLACES = np.array(
     [
-        (0.83, -0.28, 5.0, 0.25, 0.22),  # beak
-        (0.20, -0.80, -100.0, 0.24, 0.24),  # crown
+        (0.81, -0.28, 5.0, 0.25, 0.22),  # beak
+        (0.20, -0.79, -100.0, 0.25, 0.25),  # crown
         (-0.28, 0.22, 160.0, 0.31, 0.25),  # wing
-        (-0.86, 0.10, 195.0, 0.28, 0.24),  # tail
+        (-0.82, 0.08, 195.0, 0.27, 0.24),  # tail
         (-0.04, 0.84, 0.0, 0.175, 0.175),  # feet: one of two, side by side along the axis
-        (0.36, -0.30, 0.0, 0.235, 0.235),  # eye
+        (0.36, -0.30, 0.0, 0.245, 0.245),  # eye
     ],
     np.float32,
 )
 FEET = PARTS.index("feet")
-FEET_APART = 1.12  # half the distance between the feet, in their own size
 
 
 @struct.dataclass
 class Scene:
-    """One image's worth of numbers (leading axes: any batch). Interventions are functions from Scene to Scene."""
+    """One image's worth of numbers, after any batch axes. Interventions are functions from Scene to Scene."""
 
     values: jax.Array  # i32 [6] part values, 7: the reserved one
     present: jax.Array  # f32 [6] 1 drawn, 0 removed
@@ -47,7 +47,7 @@ class Scene:
     angle: jax.Array  # f32 [] radians
     scale: jax.Array  # f32 [] 0.5 to 1
     shift: jax.Array  # f32 [2] (x, y)
-    limbs: jax.Array  # f32 [6, 5] articulation: shift along x and y, turn, log size, log aspect
+    limbs: jax.Array  # f32 [6, 5] articulation: shift along x and y, turn (degrees), log size, log aspect
     light: jax.Array  # f32 [3] colour of the light
     sun: jax.Array  # f32 [2] direction and strength of the light
     tint: jax.Array  # f32 [3] colour of the body
@@ -64,16 +64,25 @@ def _spread(u, low, high):
     return low + (high - low) * u
 
 
-def place(pose, limbs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Centre [6, 2] in the image (x, y), rotation [6, 2, 2] from image to own axes, and size [6, 2] of the parts."""
+def spots(pose, places) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Puts pieces of a bird into the image.
+
+    From rows [n, 5+] as in PLACES: centre [n, 2] in the image (x, y), rotation [n, 2, 2] from the image's axes
+    to the own ones, and size [n, 2].
+    """
     mirror, angle, scale, shift = pose
-    turn, flip = rotation(angle), jnp.stack([mirror, jnp.ones_like(mirror)])
-    inner = jnp.asarray(PLACES[:, :2]) + limbs[:, :2]
-    centre = shift + scale * (inner * flip) @ turn.T
-    axis = jnp.asarray(np.deg2rad(PLACES[:, 2])) + limbs[:, 2]
-    own = jnp.swapaxes(rotation(axis), -1, -2) * flip @ turn.T
-    aspect = jnp.exp(limbs[:, 4:] * np.array([0.5, -0.5], np.float32))
-    return centre, own, scale * jnp.asarray(PLACES[:, 3:]) * jnp.exp(limbs[:, 3:4]) * aspect
+    places = jnp.asarray(places)
+    flip = jnp.stack([mirror, jnp.ones_like(mirror)])
+    whole = rotation(angle)
+    centre = shift + scale * (places[:, :2] * flip) @ whole.T
+    own = rotation(-jnp.deg2rad(places[:, 2])) * flip @ whole.T
+    return centre, own, scale * places[:, 3:5]
+
+
+def place(pose, limbs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The six parts put into the image, each with its own articulation; as `spots`."""
+    size = jnp.exp(limbs[:, 3:4] + limbs[:, 4:] * np.array([0.5, -0.5], np.float32)) * PLACES[:, 3:]
+    return spots(pose, jnp.concatenate([PLACES[:, :3] + limbs[:, :3], size], -1))
 
 
 def rotation(angle: jax.Array) -> jax.Array:
@@ -88,7 +97,7 @@ def pose_of(scene: Scene) -> tuple[jax.Array, ...]:
 
 
 def cover(centre: jax.Array, own: jax.Array, size: jax.Array, colour: jax.Array) -> jax.Array:
-    """A branch [8] that hides one part whole: centre [2], own axes [2, 2] and size [2] of the part, colour [3]."""
+    """A branch [8] that hides a part whole, whose centre [2], own axes [2, 2] and size [2] are given."""
     radius = 1.25 * jnp.min(size)
     long = jnp.maximum(1.3 * jnp.max(size) - radius, 0.0) + 0.5 * radius
     turn = jnp.arctan2(own[0, 1], own[0, 0])
@@ -112,10 +121,8 @@ def _branches(rows: jax.Array, parts, chance: float) -> jax.Array:
 
 def _clutter(u: jax.Array) -> jax.Array:
     """Things [n, 8] that look like parts, in random places, from uniforms [n, 8]."""
-    turn, size, aspect = _spread(u[:, 2], -np.pi, np.pi), _spread(u[:, 3], 0.1, 0.24), _spread(u[:, 4], -0.3, 0.3)
-    triple = jnp.floor(u[:, 5:] * VALUES)
-    geometry = jnp.stack([_spread(u[:, 0], -1, 1), _spread(u[:, 1], -1, 1), turn, size, aspect], -1)
-    return jnp.concatenate([geometry, triple], -1)
+    low, high = np.array([(-1, -1, -np.pi, 0.1, -0.3), (1, 1, np.pi, 0.24, 0.3)], np.float32)
+    return jnp.concatenate([_spread(u[:, :5], low, high), jnp.floor(u[:, 5:] * VALUES)], -1)
 
 
 def _symbol(u: jax.Array, own: jax.Array, strength) -> jax.Array:
@@ -133,11 +140,11 @@ def _habitat(u: jax.Array, symbol: jax.Array, world: World, mode: str) -> jax.Ar
     return jnp.asarray(world.habitats)[symbol % VALUES]
 
 
-def _present(u: jax.Array) -> jax.Array:
-    """Half the time all six parts; else each of the other 63 subsets alike (in bits of one number)."""
-    lacking = jnp.minimum((u[1] * 63).astype(jnp.int32), 62)
-    bits = (lacking >> jnp.arange(len(PARTS))) & 1
-    return jnp.where(u[0] < 0.5, 1.0, bits.astype(jnp.float32))
+def _present(u: jax.Array, most: int) -> jax.Array:
+    """Half the time all six parts, else without 1 to `most` of them, from uniforms [8]."""
+    lacking = 1 + jnp.minimum((u[1] * most).astype(jnp.int32), most - 1)
+    rank = jnp.argsort(jnp.argsort(u[2:]))
+    return jnp.where((u[0] < 0.5) | (rank >= lacking), 1.0, 0.0)
 
 
 def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, individual: jax.Array) -> Scene:
@@ -150,23 +157,23 @@ def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, indi
     random_values = jnp.minimum((draw(1, 6) * VALUES).astype(jnp.int32), VALUES - 1)
     parts, weights = world.extension
     symbol = jnp.sum(values[parts] * weights) % VALUES
-    limbs = (2 * draw(2, 6, 5) - 1) * np.array([0.05, 0.05, 0.35, 0.12, 0.15], np.float32) * level["wobble"]
+    limbs = (2 * draw(2, 6, 5) - 1) * np.array([0.05, 0.05, 20.0, 0.12, 0.15], np.float32) * level["wobble"]
     scale = _spread(u[2], 0.5, 1.0)
     room = 0.03 + 0.9 * (1 - scale)
     mirror, angle = jnp.where(u[0] < 0.5, 1.0, -1.0), _spread(u[1], -pi / 6, pi / 6)
     shift = room * (2 * u[3:5] - 1)
     placed = place((mirror, angle, scale, shift), limbs)
-    chance, extra = draw(3, 6), draw(4, 8)
+    chance, extra = draw(3, 4), draw(4, 2)
     sun = 2 * pi * u[8]
     own = hashing.uniforms(individual, 5, 9, jnp)
     return Scene(
         values=jnp.where(values < 0, random_values, values),
-        present=_present(chance[:2]) if world.absence else jnp.ones(len(PARTS)),
+        present=_present(draw(9, 8), world.absence) if world.absence else jnp.ones(len(PARTS)),
         colour=jnp.full(len(PARTS), -1),
-        bird=(chance[2] >= world.empty).astype(jnp.float32),
-        habitat=_habitat(chance[3:5], symbol, world, mode),
-        ring=_symbol(extra[:2], symbol, world.ring),
-        ring_on=(chance[5] < (1 + world.ring) / 2).astype(jnp.float32),
+        bird=(chance[0] >= world.empty).astype(jnp.float32),
+        habitat=_habitat(chance[1:3], symbol, world, mode),
+        ring=_symbol(extra, symbol, world.ring),
+        ring_on=(chance[3] < (1 + world.ring) / 2).astype(jnp.float32),
         mirror=mirror,
         angle=angle,
         scale=scale,
@@ -201,3 +208,20 @@ def sample(world: World, keys, values, habitat: str = "world", individuals=None)
 @functools.partial(jax.jit, static_argnames=("world", "mode"))
 def _sample(world, mode, keys, values, individuals):
     return jax.vmap(functools.partial(_sample_one, world, mode))(keys, values, individuals)
+
+
+def flock(scenes: Scene, count=None) -> Scene:
+    """Arranges the birds of scenes [B, N], N up to 4, to share an image, each in its own quarter.
+
+    count: i32 [B], how many of the N birds an image shows; None: all. The surroundings are the first bird's.
+    """
+    batch, birds = scenes.scale.shape
+    if birds > 4:
+        raise UserError(f"a flock has {birds} birds; expected at most 4")
+    order = jax.vmap(lambda key: jnp.argsort(hashing.uniforms(key, 10, 4, jnp)))(scenes.key[:, 0])[:, :birds]
+    quarter = jnp.stack([order % 2, order // 2], -1) - 0.5
+    there = jnp.arange(birds) < (jnp.full(batch, birds) if count is None else jnp.asarray(count))[:, None]
+    bird = scenes.bird * there.astype(jnp.float32)
+    return dataclasses.replace(
+        scenes, scale=0.55 * scenes.scale, shift=quarter + 0.4 * scenes.shift, bird=bird
+    )

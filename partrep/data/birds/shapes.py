@@ -21,24 +21,23 @@ PALETTE = np.array(
     np.float32,
 )
 
-# Radius as a cosine series in the angle from the part's own axis (a1..a5), how much it is stretched along the axis, bent.
+# Radius as a cosine series in the angle from the part's own axis (a1..a5), stretch along the axis, bend.
 SHAPES = np.array(
     [
         # a1     a2     a3     a4     a5   stretch bend
         (0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),  # disc
-        (0.00, 0.00, 0.00, -0.16, 0.00, 0.00, 0.00),  # square
-        (0.00, 0.00, 0.28, 0.00, 0.00, 0.00, 0.00),  # triangle
+        (0.00, 0.00, 0.00, -0.18, 0.00, 0.00, 0.00),  # square
+        (0.05, 0.02, 0.25, 0.04, 0.02, 0.00, 0.00),  # triangle
         (0.00, 0.00, 0.00, 0.00, 0.30, 0.00, 0.00),  # star
-        (0.30, 0.20, 0.12, 0.05, 0.00, 0.00, 0.00),  # drop
-        (0.00, 0.45, 0.00, 0.00, 0.00, 0.00, 0.00),  # bow
-        (0.00, 0.00, 0.00, 0.00, 0.00, 0.60, 0.80),  # crescent
+        (0.32, 0.20, 0.13, 0.06, 0.02, 0.00, 0.00),  # drop
+        (0.00, 0.42, 0.00, 0.00, 0.00, 0.00, 0.00),  # bow
+        (0.00, 0.00, 0.00, 0.00, 0.00, 0.65, 0.70),  # crescent
     ],
     np.float32,
 )
 SHAPE_NAMES = ("disc", "square", "triangle", "star", "drop", "bow", "crescent")
-_SIZE = np.array([1.0, 1.0, 1.02, 1.02, 0.98, 0.98, 0.78], np.float32)  # all cover about the same area
 
-# Ink = clip(w0 + w1 T1 + w2 T2 + w12 T1 T2), with triangle waves T1 of (x, y, radius; phase) and T2 of (x, y; phase).
+# Ink = clip(w0 + w1 T1 + w2 T2 + w12 T1 T2), triangle waves T1 of (x, y, radius; phase), T2 of (x, y; phase).
 TEXTURES = np.array(
     [
         # x     y    radius phase  x     y   phase  w0    w1    w2   w12
@@ -64,11 +63,25 @@ def _powers(cosines: np.ndarray) -> np.ndarray:
     return out
 
 
+def palette(gain: float) -> np.ndarray:
+    """f32 [7, 3]: the palette's colours, drawn towards their mean by a gain below 1."""
+    mean = PALETTE.mean(0)
+    return (mean + gain * (PALETTE - mean)).astype(np.float32)
+
+
 def outline_table(gain: float) -> np.ndarray:
-    """f32 [7, 8]: radius as a polynomial in cos t (6 numbers), stretch and bend of each shape; gain 0: all discs."""
+    """f32 [7, 8]: radius as a polynomial in cos t (6 numbers), stretch, bend of each shape; gain 0: discs."""
     cosines = np.concatenate([np.ones((len(SHAPES), 1), np.float32), gain * SHAPES[:, :5]], axis=1)
-    size = 1 + gain * (_SIZE - 1)
-    return np.concatenate([size[:, None] * _powers(cosines), gain * SHAPES[:, 5:]], axis=1).astype(np.float32)
+    tail = gain * SHAPES[:, 5:]
+    radius = _size(cosines, tail[:, 0])[:, None] * _powers(cosines)
+    return np.concatenate([radius, tail], axis=1).astype(np.float32)
+
+
+def _size(cosines: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Factors [n] with which every shape covers as much as a disc of radius 1."""
+    area = np.pi * (1 + 0.5 * np.sum(cosines[:, 1:] ** 2, axis=1))
+    swept = 4 * stretch * (1 - cosines[:, 2] + cosines[:, 4])
+    return (np.sqrt(swept**2 + 4 * area * np.pi) - swept) / (2 * area)
 
 
 @struct.dataclass
@@ -105,9 +118,9 @@ def local(layer: Layer, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
     v = matrix[..., 1, 0, :, :] * dx + matrix[..., 1, 1, :, :] * dy
     fold = _grid(layer.fold)
     u = jnp.where(fold > 0, jnp.abs(u) - fold, u)
+    v = v + _grid(layer.outline, 7) * (u * u - 0.4)
     stretch = _grid(layer.outline, 6)
     u = u - jnp.clip(u, -stretch, stretch)
-    v = v + _grid(layer.outline, 7) * (u * u - 0.3)
     square = u * u + v * v + 1e-8
     inverse = jax.lax.rsqrt(square)
     return u, v, square * inverse, inverse

@@ -1,4 +1,4 @@
-"""A world of birds: what each part value looks like, which part plays which role, and which classes are in which split."""
+"""A world of birds: what part values look like, what part plays what role, which class is in which split."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 from partrep import UserError, lookup
 from partrep.data.birds import code, hashing
 
+VERSION = 1  # of the pictures: any change to what a key and a class look like raises it
 PARTS = ("beak", "crown", "wing", "tail", "feet", "eye")
 VALUES = code.FIELD
 RESERVED = VALUES  # an eighth value that no class shows, for open-set tests
 SPLITS = ("train", "validation", "test")
 
-# How hard a level is. colours, shapes, textures: how many different ones the values of a part share (fewer: values
-# differ in fewer respects). *_gain: how far apart they lie (1: as drawn). cover: chance that a branch hides a whole part.
+# How hard a level is. colours, shapes, textures: how many different ones the values of a part share (with fewer,
+# values differ in fewer respects). *_gain: how far apart they lie (1: as drawn). clutter, branches: how many. cover:
+# chance that a branch hides a whole part. light, noise: amplitudes. blur: largest width of edges. wobble: of limbs.
 LEVELS = {
     "easy": dict(
         colours=7, shapes=7, textures=7, colour_gain=1.0, shape_gain=1.0, texture_gain=1.0,
@@ -35,9 +37,9 @@ LEVELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images of one split: class of each (0..C-1), its key, a name unique in the world, and the class codes."""
+    """The images of one split: class of each, its key, its number in the world; the codes of the classes."""
 
-    labels: np.ndarray  # i32 [n]
+    labels: np.ndarray  # i32 [n], 0..C-1
     keys: np.ndarray  # uint32 [n, 2]
     ids: np.ndarray  # i64 [n]
     classes: np.ndarray  # i32 [C, 6]; -1 where the part carries no information
@@ -63,7 +65,7 @@ class World:
       dimension: a class is a polynomial with this many coefficients: 3 gives 343 classes, 2 gives 49.
       shortcut: s; P(habitat = the class's) = s + (1 - s) / 7.
       ring: the same for the colour of the ring on the leg.
-      absence: half of the images lack a random subset of parts.
+      absence: half of the images lack a random 1 to this many of the parts.
       empty: fraction of images without a bird.
       zipf: exponent of the class frequencies of the training images (0: equal).
       images: train, validation and test images of each class.
@@ -75,7 +77,7 @@ class World:
     dimension: int = 3
     shortcut: float = 0.0
     ring: float = 0.0
-    absence: bool = False
+    absence: int = 0
     empty: float = 0.0
     zipf: float = 0.0
     images: tuple[int, int, int] = (100, 20, 30)
@@ -86,6 +88,8 @@ class World:
             raise UserError(f"dimension is {self.dimension}; expected 2 (49 classes) or 3 (343 classes)")
         if not self.dimension <= self.parts <= len(PARTS):
             raise UserError(f"parts is {self.parts}; expected {self.dimension} to {len(PARTS)}")
+        if not 0 <= self.absence <= len(PARTS):
+            raise UserError(f"absence is {self.absence}; expected 0 to {len(PARTS)} parts that may lack")
         for name in ("shortcut", "ring", "empty"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
@@ -115,7 +119,7 @@ class World:
 
     @functools.cached_property
     def appearance(self) -> np.ndarray:
-        """i32 [6, 8, 3]: colour, shape and texture of each value of each part; the eighth is the reserved one."""
+        """i32 [6, 8, 3]: colour, shape, texture of each value of each part; the eighth is reserved."""
         return np.stack([_triples(self._draw(3 + part), self.settings) for part in range(len(PARTS))])
 
     @functools.cached_property
@@ -164,7 +168,7 @@ class World:
 
 def _triples(rng: np.random.Generator, settings: dict) -> np.ndarray:
     """Eight triples (colour, shape, texture); any two differ in at least two respects."""
-    sizes = [settings[name] for name in ("colours", "shapes", "textures")]
+    sizes: list[int] = [settings[name] for name in ("colours", "shapes", "textures")]
     choices = [rng.permutation(VALUES)[:size] for size in sizes]
     rows: list[tuple[int, ...]] = []
     while len(rows) < VALUES + 1:
@@ -175,7 +179,7 @@ def _triples(rng: np.random.Generator, settings: dict) -> np.ndarray:
         if not len(fits):  # the greedy choice ran into a corner: start again
             rows = []
             continue
-        load = sum(used[k][fits[:, k]] for k in range(3))
+        load = np.sum([used[k][fits[:, k]] for k in range(3)], axis=0)
         best = fits[load == load.min()]
         rows.append(tuple(best[rng.integers(len(best))]))
     return np.stack([choices[k][np.array(rows)[:, k]] for k in range(3)], axis=-1).astype(np.int32)
