@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.abc
+import importlib.machinery
+import importlib.util
 import os
 import sys
 from typing import Any
@@ -92,13 +94,18 @@ def prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
     return builder
 
 
-class BlockTensorflow(importlib.abc.MetaPathFinder):
-    """Forbids `import tensorflow`."""
+class ForbidTensorflow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes `import tensorflow` fail where TensorFlow is installed."""
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        """Raises for tensorflow, and leaves all else to the other finders."""
-        if fullname.partition(".")[0] == "tensorflow":
-            raise ModuleNotFoundError("import of tensorflow is blocked", name=fullname)
+    def find_spec(
+        self, fullname: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A spec that cannot be loaded for tensorflow; all else is left to the other finders."""
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname == "tensorflow" else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Any:
+        """Raises: the import is forbidden."""
+        raise ModuleNotFoundError("import of tensorflow is forbidden", name=spec.name)
 
 
 def import_tfds() -> Any:
@@ -109,7 +116,8 @@ def import_tfds() -> Any:
     """
     if sys.modules.get("tensorflow", "absent") is None:
         del sys.modules["tensorflow"]
-        sys.meta_path.insert(0, BlockTensorflow())
+        if importlib.util.find_spec("tensorflow"):
+            sys.meta_path.insert(0, ForbidTensorflow())
     import tensorflow_datasets
 
     return tensorflow_datasets

@@ -224,7 +224,7 @@ def apply_to_masks(
     row, column = jnp.moveaxis(jnp.floor(grid * jnp.array([height, width])).astype(jnp.int32), -1, 0)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     index = (jnp.arange(batch)[:, None, None] * height + row) * width + column
-    found = masks.reshape(-1).at[jnp.where(inside, index, 0)].get(mode="clip")
+    found = jnp.reshape(masks, -1).at[jnp.where(inside, index, 0)].get(mode="clip")
     return jnp.where(inside, found, jnp.asarray(fill, masks.dtype))
 
 
