@@ -61,7 +61,7 @@ def outlined(picture: Picture, discs: bool = True) -> Markup:
     image = element(
         "image", href=picture.uri, width=SIDE, height=height, preserveAspectRatio="none", class_="photo"
     )
-    scale = f"scale({number(SIDE / 100)} {number(height / 100)})"
+    scale = f"scale({number(SIDE / 1000, 3)} {number(height / 1000, 3)})"
     shapes = [_shape(region) for region in picture.regions]
     marks = [disc(part, *point) for part, point in picture.marks.items()] if discs else []
     frame = element("rect", width=SIDE, height=height, class_="frame")
@@ -135,8 +135,8 @@ def crop_picture(
     uri: str, outline: str, box: tuple[float, float, float, float], part: int, alt: str
 ) -> Markup:
     """Returns the crop `uri` of the square `box` of an image, all but the part's region dimmed."""
-    size = 100 * (box[3] - box[1]), 100 * (box[2] - box[0])
-    view = (100 * box[1], 100 * box[0], *size)
+    size = 1000 * (box[3] - box[1]), 1000 * (box[2] - box[0])
+    view = (1000 * box[1], 1000 * box[0], *size)
     frame = "M{0} {1}h{2}v{3}h-{2}Z".format(*map(number, view))
     shade = element("path", d=frame + outline, fill_rule="evenodd", class_="shade")
     line = element("path", d=outline, stroke=part_colour(part), class_="crop-line")

@@ -78,7 +78,9 @@ def whisker(row: Result, axis: Axis, chance: float | None) -> Markup:
         marks.append(element("line", x1=low, x2=high, y1="50%", y2="50%", class_="interval"))
         # Caps: a nested drawing, since lengths in percent and in pixels cannot be added.
         cap = element("line", x1=0, x2=0, y1=-5, y2=5, class_="interval")
-        marks += [element("svg", cap, x=bound, y="50%", class_="cap") for bound in (low, high)]
+        marks += [
+            element("svg", cap, x=bound, y="50%", class_="cap", aria_hidden="true") for bound in (low, high)
+        ]
     marks.append(element("circle", cx=percent(axis.at(row.value)), cy="50%", r=4, class_="dot"))
     return element("svg", *marks, class_="whisker", width="100%", height="100%", aria_hidden="true")
 

@@ -22,7 +22,7 @@ class Region:
 
     Attributes:
         part: its index, from 0.
-        outline: an SVG path in units of 1/100 of the image's sides; holes by the even-odd rule.
+        outline: an SVG path in units of 1/1000 of the image's sides; holes by the even-odd rule.
         anchor: (x, y) in [0, 1], the point deepest inside the region, where its number is written.
         box: (y0, x0, y1, x1) in [0, 1] around it.
         area: the share of the image it covers.
@@ -160,9 +160,10 @@ def _area(loop: np.ndarray) -> float:
 
 
 def _path(loops: list[np.ndarray]) -> str:
-    """Closed loops [n,2] in [0, 1] as an SVG path in hundredths, every second point (they are dense)."""
+    """Closed loops [n,2] in [0, 1] as an SVG path in thousandths: relative steps, every second point."""
     pieces = []
     for loop in loops:
-        points = np.round(100 * loop[:-1][:: 2 if len(loop) > 24 else 1], 1)
-        pieces.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z")
+        points = np.round(1000 * loop[:-1][:: 2 if len(loop) > 24 else 1]).astype(int)
+        steps = [f"{x:d} {y:d}" for x, y in np.diff(points, axis=0) if x or y]
+        pieces.append(f"M{points[0, 0]} {points[0, 1]}l{' '.join(steps)}Z".replace(" -", "-"))
     return "".join(pieces)

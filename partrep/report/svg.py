@@ -5,13 +5,13 @@ from __future__ import annotations
 from markupsafe import Markup, escape
 
 
-def number(value: float) -> str:
-    """Returns a coordinate with at most two decimals.
+def number(value: float, decimals: int = 2) -> str:
+    """Returns a coordinate with at most two decimals, or as many as given.
 
     >>> number(3.0), number(0.126), number(-0.0001)
     ('3', '0.13', '0')
     """
-    text = f"{float(value):.2f}".rstrip("0").rstrip(".")
+    text = f"{float(value):.{decimals}f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
 
 
