@@ -1,0 +1,98 @@
+"""Do parts recognise new classes from one example, and can one see which part met which?
+
+    python -m launch.main --config=configs/fewshot.py                     the embedded birds, no download
+    python -m launch.main --config=configs/fewshot.py:gap                 the same network, globally pooled
+    python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
+                                                                          the official one-shot runs
+Presets: parts (default), slots, gap, episodic, omniglot, folder. Keys: level=standard|easy|hard (birds),
+background=small1|small2|full and augmentation=rotated|geometric|none (omniglot).
+
+Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+PRESETS = ("parts", "slots", "gap", "episodic", "omniglot", "folder")
+KEYS = {
+    "level": ("standard", "easy", "hard"),
+    "background": ("small1", "small2", "full"),
+    "augmentation": ("rotated", "geometric", "none"),
+}
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of a preset."""
+    preset, smoke, keys = common.parse(argument, PRESETS, KEYS)
+    config = _birds(keys["level"])
+    if preset == "slots":
+        config.model.method = dict(name="slots", parts=8, rounds=3, width=64)
+    elif preset == "gap":
+        config.model.method = dict(name="gap")
+        config.losses = {}
+    elif preset == "episodic":
+        config.stages.episodes.steps = 200
+    elif preset == "omniglot":
+        config = _omniglot(keys["background"], keys["augmentation"])
+    elif preset == "folder":
+        config = _folder()
+    config.preset = preset + ("-smoke" if smoke else "")
+    return _smoke(config) if smoke else config
+
+
+def _birds(level: str) -> ConfigDict:
+    return ConfigDict(dict(
+        task="fewshot",
+        preset="parts",
+        seed=0,
+        dtype="float32",
+        data=dict(name="birds", world=100, level=level, size=64),
+        model=dict(
+            backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
+            method=dict(name="landmarks", parts=8),
+            bottleneck=dict(name="identity"),
+            head=dict(name="concat"),
+        ),
+        losses=dict(orthogonality=0.0),
+        label_smoothing=0.1,
+        head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
+        stages=dict(
+            classify=dict(steps=800, batch_size=64, trainable=".*", optimizer=common.one_cycle(3e-3)),
+            episodes=dict(steps=0, episodes=2, ways=5, shots=1, queries=5, trainable=".*",
+                          optimizer=common.one_cycle(1e-3)),
+        ),
+        train=common.training(),
+        evaluation=dict(ways=5, shots=1, queries=15, episodes=600, validation_episodes=150, batch_size=98,
+                        dense=8, discovery_images=490, pictures=6),
+    ))  # fmt: skip
+
+
+def _omniglot(background: str, augmentation: str) -> ConfigDict:
+    config = _birds("standard")
+    config.data = dict(
+        name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
+        warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
+    )  # fmt: skip
+    config.evaluation.update(ways=20, shots=1, queries=1, episodes=400, dense=7)
+    return config
+
+
+def _folder() -> ConfigDict:
+    config = _birds("standard")
+    config.data = dict(
+        name="folder", dir="", size=64, stored=72, augmentation="geometric", class_seed=0,
+        warp=dict(rotation=0.2, scale=(0.9, 1.2), shift=0.1, flip=0.5),
+    )  # fmt: skip
+    return config
+
+
+def _smoke(config: ConfigDict) -> ConfigDict:
+    for stage in config.stages.values():
+        stage.steps = min(stage.steps, 4)
+    config.stages.classify.batch_size = 8
+    config.train.checkpoint_every = 2
+    config.evaluation.update(episodes=20, validation_episodes=10, discovery_images=98, pictures=2)
+    return config

@@ -1,0 +1,120 @@
+"""The three disjoint sets of classes that few-shot recognition needs, from any source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from partrep import UserError, lookup
+from partrep.data import birds, imageset
+from partrep.data.folder import FolderSource
+from partrep.data.imageset import ImageSet
+from partrep.data.omniglot import Omniglot
+from partrep.data.source import ArraySource, split_groups
+from partrep.data.tfds import TfdsSource
+from partrep.data.transforms import WarpSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class FewshotData:
+    """Images of base classes to train on, of validation classes to choose with, of novel classes to report.
+
+    Attributes:
+        train: base classes.
+        held_out: other images of the base classes, for what is fitted without labels (k-means parts).
+        validation: None where the source offers no further classes.
+        novel: None where the official runs take its place (Omniglot).
+        channels: of the images, 3 or 1.
+    """
+
+    train: ImageSet
+    held_out: ImageSet
+    validation: ImageSet | None
+    novel: ImageSet | None
+    channels: int
+
+    def __post_init__(self):
+        sets = [s for s in (self.train, self.validation, self.novel) if s is not None]
+        if len({s.fingerprint for s in sets}) < len(sets):
+            raise UserError(
+                "two of the base, validation and novel sets hold the same images; expected disjoint sets"
+            )
+
+
+def load(settings: Mapping[str, Any]) -> FewshotData:
+    """The data named by `settings.name`: birds, omniglot, folder or tfds."""
+    return lookup(SOURCES, settings["name"], "few-shot data")(settings)
+
+
+def _birds(settings: Mapping[str, Any]) -> FewshotData:
+    world = birds.World(settings["world"], settings["level"])
+    size = settings["size"]
+    return FewshotData(
+        train=imageset.of_birds(world, "base", "train", size),
+        held_out=imageset.of_birds(world, "base", "validation", size),
+        validation=imageset.of_birds(world, "validation", "validation", size),
+        novel=imageset.of_birds(world, "novel", "test", size),
+        channels=3,
+    )
+
+
+def _omniglot(settings: Mapping[str, Any]) -> FewshotData:
+    background = Omniglot(settings["dir"], settings["background"], settings["stored"])
+    augmentation = settings["augmentation"]
+    warp = None if augmentation == "none" else WarpSettings(**dict(settings["warp"]))
+    size = settings["size"]
+    train = imageset.of_arrays(background, size, warp, rotated=augmentation == "rotated", attribute="drawer")
+    plain = imageset.of_arrays(background, size, attribute="drawer")
+    return FewshotData(train, plain, _omniglot_validation(settings, background), None, channels=1)
+
+
+def _omniglot_validation(settings: Mapping[str, Any], background: Omniglot) -> ImageSet | None:
+    """Background alphabets that the run does not train on; None where `images_background.zip` offers none."""
+    if settings["background"] == "full" or not settings["validate"]:
+        return None
+    full = Omniglot(settings["dir"], "full", settings["stored"])
+    seen = [name for name in full.group_names if name in background.group_names]
+    unseen, _ = split_groups(full.groups, full.group_names, seen)
+    return imageset.of_arrays(full.take(unseen), settings["size"], attribute="drawer")
+
+
+def _folder(settings: Mapping[str, Any]) -> FewshotData:
+    return _split_classes(FolderSource(settings["dir"], size=settings["stored"]), settings)
+
+
+def _tfds(settings: Mapping[str, Any]) -> FewshotData:
+    name, _, split = settings["dir"].partition(":")
+    return _split_classes(TfdsSource(name, split or "train"), settings)
+
+
+def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:
+    """Three fifths of the classes to train on, one fifth to validate, one fifth novel, drawn by `class_seed`."""
+    count = len(source.classes)
+    if count < 15:
+        raise UserError(
+            f"found {count} classes in {settings['dir']}; expected at least 15 (9 base, 3 validation, 3 novel)"
+        )
+    order = np.random.default_rng(settings["class_seed"]).permutation(count)
+    base, validation, novel = np.split(order, [count * 3 // 5, count * 4 // 5])
+    whole = _in_memory(source)
+    pick = {k: whole.take(np.flatnonzero(np.isin(whole.labels, v)))
+            for k, v in {"base": base, "validation": validation, "novel": novel}.items()}  # fmt: skip
+    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
+    return FewshotData(
+        train=imageset.of_arrays(pick["base"], size, None if settings["augmentation"] == "none" else warp),
+        held_out=imageset.of_arrays(pick["base"], size),
+        validation=imageset.of_arrays(pick["validation"], size),
+        novel=imageset.of_arrays(pick["novel"], size),
+        channels=whole.images.shape[-1],
+    )
+
+
+def _in_memory(source: Any) -> ArraySource:
+    images = np.stack([source[i]["image"] for i in range(len(source))])
+    return ArraySource(images, source.labels, source.classes)
+
+
+SOURCES = {"birds": _birds, "omniglot": _omniglot, "folder": _folder, "tfds": _tfds}

@@ -1,0 +1,125 @@
+"""Labelled images of any source in one form: what the host hands over for some indices, and how the step decodes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.data import birds, transforms
+from partrep.data.source import ArraySource
+
+Batch = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """`n` labelled images; `load` runs on the host and is cheap, `decode` runs on the device inside a jitted step.
+
+    Attributes:
+        labels: i32 [n].
+        load: indices int [m] -> {name: array with leading axis m}, always with `label`.
+        decode: (batch, key or None) -> images f32 [m,H,W,C] in [0,1]; augmented where a key is given.
+        fingerprint: sixteen hex digits that change with the images.
+        groups: i32 [n], such as the alphabet; None where there are none.
+        attribute: i32 [n], such as the drawer; None where there is none.
+        names: of the classes.
+        truth: (batch) -> the true parts of the images (`birds.Rendered`); None where they are not known.
+    """
+
+    labels: np.ndarray
+    load: Callable[[np.ndarray], Batch]
+    decode: Callable[[Batch, jax.Array | None], jax.Array]
+    fingerprint: str
+    groups: np.ndarray | None = None
+    attribute: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    truth: Callable[[Batch], birds.Rendered] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, C."""
+        return int(self.labels.max()) + 1
+
+
+def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
+    """The birds of a group of classes, rendered inside the step at `size` x `size` pixels."""
+    part = world.split(group, split)
+
+    def load(indices: np.ndarray) -> Batch:
+        return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
+
+    def scene(batch: Batch) -> birds.Scene:
+        return birds.sample(world, batch["keys"], batch["values"])
+
+    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+        # Every image has a nuisance of its own already, so training adds no augmentation to it.
+        return birds.render(world, scene(batch), size).image
+
+    def truth(batch: Batch) -> birds.Rendered:
+        return birds.render(world, scene(batch), size, masks=True)
+
+    print_ = _fingerprint(repr(world), group, split, size)
+    return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
+
+
+def of_arrays(
+    source: ArraySource,
+    size: int,
+    warp: transforms.WarpSettings | None = None,
+    rotated: bool = False,
+    attribute: str | None = None,
+) -> ImageSet:
+    """Images in memory, brought to `size` x `size` pixels inside the step.
+
+    Args:
+        source: u8 images [n,H,W,C]; a single channel is read as ink on paper (0 is ink) and turned over.
+        warp: the random warp of training images; None for none.
+        rotated: whether each class turned by 90, 180 and 270 degrees makes a class of its own.
+        attribute: name of the attribute that the episode sampler crosses, such as "drawer".
+    """
+    turns = 4 if rotated else 1
+    images, labels = source.images, source.labels
+    ink = images.shape[-1] == 1
+
+    def load(indices: np.ndarray) -> Batch:
+        chosen, turn = indices // turns, indices % turns
+        picked = images[chosen]
+        if rotated:
+            picked = (
+                np.stack([np.rot90(image, k) for image, k in zip(picked, turn)]) if len(picked) else picked
+            )
+        return {"image": picked, "label": (labels[chosen] * turns + turn).astype(np.int32)}
+
+    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+        picked = jnp.asarray(batch["image"], jnp.float32) / 255.0
+        picked = 1.0 - picked if ink else picked
+        if key is None or warp is None:
+            return transforms.resize(picked, size) if picked.shape[1:3] != (size, size) else picked
+        move = transforms.random_warp(key, picked.shape[0], warp)
+        return transforms.apply_to_images(move, picked, size, fill=0.0 if ink else None)
+
+    def repeat(column: np.ndarray | None) -> np.ndarray | None:
+        return None if column is None else np.repeat(column, turns)
+
+    digest = _fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
+    turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
+    crossed = source.attributes[attribute] if attribute else None
+    return ImageSet(
+        turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes)
+    )
+
+
+def _fingerprint(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+    return digest.hexdigest()[:16]

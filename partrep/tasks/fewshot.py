@@ -1,0 +1,277 @@
+"""Few-shot recognition: classification and episodic training on base classes, episodes of novel classes to report.
+
+In: a config and a workdir. Out: the trained variables, `{name: number}`, and the report's page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep import UserError, lookup
+from partrep.data import fewshot as fewshot_data
+from partrep.data.episodes import EpisodeSampler
+from partrep.data.fewshot import FewshotData
+from partrep.data.imageset import Batch, ImageSet
+from partrep.data.pipeline import EvalBatches, TrainBatches
+from partrep.evaluate.fewshot import draw_episodes, episode_accuracy
+from partrep.evaluate.predict import predict
+from partrep.losses.binary import bit_balance, bit_decorrelation
+from partrep.losses.classification import softmax_cross_entropy
+from partrep.losses.concentration import concentration, spread
+from partrep.losses.entropy import assignment_entropy
+from partrep.losses.orthogonality import map_decorrelation, orthogonality
+from partrep.losses.presence import presence
+from partrep.losses.total_variation import total_variation
+from partrep.models import local_views
+from partrep.models.heads import FEWSHOT_HEADS, FEWSHOT_INIT
+from partrep.models.local import Local
+from partrep.models.outputs import PartOutputs
+from partrep.models.part_model import PartModel, build
+from partrep.train import sharding
+from partrep.train.loop import Every, Hooks, Settings, fit
+from partrep.train.stages import Aux, Stage, Terms, stream
+from partrep.train.state import TrainState, Tree
+
+View = Callable[[PartOutputs], Local]
+VALIDATION_SEED, NOVEL_SEED = 1, 2
+
+# Terms that ask something of the parts or codes themselves; each is a mean over the batch.
+PART_TERMS = {
+    "concentration": lambda out: concentration(out.parts.assignment).mean(),
+    "spread": lambda out: spread(out.parts.assignment).mean(),
+    "total_variation": lambda out: total_variation(out.parts.assignment).mean(),
+    "entropy": lambda out: assignment_entropy(out.parts.assignment, out.parts.background).mean(),
+    "orthogonality": lambda out: orthogonality(out.parts.vectors).mean(),
+    "map_decorrelation": lambda out: map_decorrelation(out.parts.assignment).mean(),
+    "presence": lambda out: presence(out.parts.assignment),
+    "bit_balance": lambda out: bit_balance(out.codes),
+    "bit_decorrelation": lambda out: bit_decorrelation(out.codes),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each task
+class Fewshot:
+    """A config with what it names: the data, the model and the few-shot head that reads it."""
+
+    config: Mapping[str, Any]
+    data: FewshotData
+    model: PartModel
+
+    @property
+    def view(self):
+        """The function from outputs to local vectors that the episodic stage trains."""
+        return lookup(local_views.VIEWS, self.config["head"]["view"], "view")
+
+    def head(self, support: Local, query: Local, mask: jax.Array, params: Tree) -> jax.Array:
+        """Logits [Q,C] of the configured few-shot head with its learned parameters."""
+        settings = {k: v for k, v in self.config["head"].items() if k not in ("name", "view")}
+        return lookup(FEWSHOT_HEADS, self.config["head"]["name"], "few-shot head")(
+            support, query, mask, params, **settings
+        )
+
+    def init(self, key: jax.Array) -> dict[str, Tree]:
+        """The variables at step 0: the model's, and the parameters of the few-shot head."""
+        size = self.config["data"]["size"]
+        images = jnp.zeros((2, size, size, self.data.channels))
+        streams = {name: stream(key, name) for name in ("params", "gumbel", "dropout")}
+        variables = dict(self.model.init(streams, images, True))
+        outputs = jax.eval_shape(lambda v: self.model.apply(v, images, False), variables)
+        width = outputs.codes.shape[-1] if self.config["head"]["view"] == "parts" else outputs.features.shape[-1]
+        head = FEWSHOT_INIT[self.config["head"]["name"]](stream(key, "head"), width)
+        return {**variables, "params": {"model": variables["params"], "head": head}}
+
+    def bound_head(self, variables: Tree) -> jax.tree_util.Partial:
+        """The configured head with its learned parameters: `(support, query, mask) -> logits`."""
+        return jax.tree_util.Partial(_with_parameters(self), variables["params"]["head"])
+
+    def forward(self, params: Tree, model_state: Tree, images: jax.Array, key: jax.Array) -> tuple[PartOutputs, Tree]:
+        """Outputs in training mode, and the new batch statistics."""
+        streams = {name: stream(key, name) for name in ("gumbel", "dropout")}
+        return self.model.apply(
+            {"params": params["model"], **model_state}, images, True, rngs=streams, mutable=list(model_state)
+        )
+
+    def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
+        """Outputs in evaluation mode."""
+        return self.model.apply({**variables, "params": variables["params"]["model"]}, images, False)
+
+
+@functools.cache
+def _with_parameters(task: Fewshot):
+    return lambda params, support, query, mask: task.head(support, query, mask, params)
+
+
+def make(config: Mapping[str, Any]) -> Fewshot:
+    """Reads the data and builds the model that a config names."""
+    data = fewshot_data.load(config["data"])
+    dtype = jnp.dtype(config["dtype"])
+    return Fewshot(config, data, build(config["model"], data.train.classes, dtype))
+
+
+def classification_loss(
+    task: Fewshot, params: Tree, model_state: Tree, loss_state: Tree, batch: Batch, key: jax.Array
+) -> tuple[Terms, Aux]:
+    """Cross entropy over the base classes, and the terms on the parts."""
+    images = task.data.train.decode(batch, stream(key, "augment"))
+    outputs, model_state = task.forward(params, model_state, images, key)
+    smoothing = task.config["label_smoothing"]
+    entropy = softmax_cross_entropy(outputs.logits, batch["label"], smoothing).mean()
+    correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
+    terms = {"classification": (entropy, 1.0), **part_terms(task, outputs)}
+    return terms, Aux(model_state, loss_state, {"accuracy": correct})
+
+
+def episodic_loss(
+    task: Fewshot, params: Tree, model_state: Tree, loss_state: Tree, batch: Batch, key: jax.Array
+) -> tuple[Terms, Aux]:
+    """Cross entropy of the queries of E episodes, each batch entry being one episode."""
+    support_shape = batch["support"]["label"].shape  # [E,C,n]
+    flat = jax.tree.map(
+        lambda s, q: jnp.concatenate([s.reshape(s.shape[0], -1, *s.shape[3:]), q], 1), batch["support"], batch["query"]
+    )
+    per_episode = flat["label"].shape[1]
+    merged = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), flat)
+    images = task.data.train.decode(merged, stream(key, "augment"))
+    outputs, model_state = task.forward(params, model_state, images, key)
+    local = jax.tree.map(lambda x: x.reshape(-1, per_episode, *x.shape[1:]), task.view(outputs))
+    supports = support_shape[1] * support_shape[2]
+
+    def one(local: Local) -> jax.Array:
+        support = jax.tree.map(lambda x: x[:supports].reshape(*support_shape[1:], *x.shape[1:]), local)
+        query = jax.tree.map(lambda x: x[supports:], local)
+        return task.head(support, query, jnp.ones(support_shape[1:], bool), params["head"])
+
+    logits = jax.vmap(one)(local)
+    entropy = softmax_cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["query_label"].reshape(-1)).mean()
+    correct = (logits.argmax(-1) == batch["query_label"]).mean()
+    terms = {"episodes": (entropy, 1.0), **part_terms(task, outputs)}
+    return terms, Aux(model_state, loss_state, {"accuracy": correct})
+
+
+def part_terms(task: Fewshot, outputs: PartOutputs) -> Terms:
+    """The configured terms on parts and codes, with their weights."""
+    return {
+        name: (lookup(PART_TERMS, name, "part loss")(outputs), weight)
+        for name, weight in sorted(task.config["losses"].items())
+        if weight
+    }
+
+
+class ClassBatches:
+    """Batch t of the base classes: what the step needs to make the images, and their labels."""
+
+    def __init__(self, images: ImageSet, batch_size: int, seed: int):
+        self.images = images
+        self.order = TrainBatches(
+            len(images), batch_size, seed, sharding.process_index(), sharding.process_count()
+        )
+
+    def __getitem__(self, t: int) -> Batch:
+        return self.images.load(self.order[t]["index"])
+
+
+class EpisodeBatches:
+    """Batch t of E episodes, cut over the processes by episode."""
+
+    def __init__(self, images: ImageSet, settings: Mapping[str, Any], seed: int):
+        self.images, self.episodes = images, settings["episodes"]
+        if self.episodes % sharding.process_count():
+            raise UserError(f"{self.episodes} episodes a step over {sharding.process_count()} processes; expected a multiple")
+        self.sampler = sampler(images, settings, seed)
+
+    def __getitem__(self, t: int) -> Batch:
+        share = self.episodes // sharding.process_count()
+        start = t * self.episodes + sharding.process_index() * share
+        episodes = self.sampler.batch(start, share)
+
+        def load(indices: np.ndarray) -> Batch:
+            loaded = self.images.load(indices.reshape(-1))
+            return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in loaded.items()}
+
+        return {
+            "support": load(episodes.support),
+            "query": load(episodes.query),
+            "query_label": episodes.query_label,
+        }
+
+
+def sampler(images: ImageSet, settings: Mapping[str, Any], seed: int) -> EpisodeSampler:
+    """Episodes of a set: within a group and across an attribute's values where the set has them."""
+    return EpisodeSampler(
+        images.labels, settings["ways"], settings["shots"], settings["queries"], seed, images.groups, images.attribute
+    )
+
+
+def stages(task: Fewshot) -> list[Stage]:
+    """The stages of the config with at least one step."""
+    config, made, until = task.config, [], 0
+    for name, loss in (("classify", classification_loss), ("episodes", episodic_loss)):
+        settings = config["stages"].get(name)
+        if not settings or not settings["steps"]:
+            continue
+        until += settings["steps"]
+        batches: Any
+        if name == "classify":
+            batches = ClassBatches(task.data.train, settings["batch_size"], config["seed"])
+        else:
+            batches = EpisodeBatches(task.data.train, settings, config["seed"])
+        made.append(
+            Stage(name, until, functools.partial(loss, task), batches, dict(settings["optimizer"]), settings["trainable"])
+        )
+    return made
+
+
+def train(task: Fewshot, workdir: pathlib.Path | None) -> TrainState:
+    """Trains through the stages of the config; the same workdir resumes."""
+    hooks = Hooks()
+    every = task.config["train"].get("validate_every", 0)
+    if every and task.data.validation is not None:
+        hooks = Hooks(on_step=[Every(every, functools.partial(validate, task))])
+    settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
+    return fit(stages(task), task.init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
+
+
+def validate(task: Fewshot, state: TrainState) -> dict[str, float]:
+    """Accuracy of the configured head on 100 validation episodes."""
+    images = task.data.validation
+    assert images is not None
+    local = locals_of(task, state.eval_variables, images, (("trained", task.view),))["trained"]
+    episodes = draw_episodes(sampler(images, task.config["evaluation"], seed=VALIDATION_SEED), 100)
+    return {"validation/accuracy": episode_accuracy(local, episodes, task.bound_head(state.eval_variables)).interval.mean}
+
+
+def locals_of(
+    task: Fewshot, variables: Tree, images: ImageSet, views: tuple[tuple[str, View], ...]
+) -> dict[str, Local]:
+    """Each view of every image of a set, computed once: {name: Local with a leading axis n}."""
+    batches = eval_batches(images, task.config["evaluation"]["batch_size"])
+    return predict(_viewer(task, images, views), variables, batches)
+
+
+@functools.cache
+def _viewer(task: Fewshot, images: ImageSet, views: tuple[tuple[str, View], ...]):
+    """The function that `predict` compiles; kept, so that validating again does not compile again."""
+
+    def apply(variables: Tree, batch: Batch) -> dict[str, Local]:
+        outputs = task.outputs(variables, images.decode(batch, None))
+        return {name: view(outputs) for name, view in views}
+
+    return apply
+
+
+def eval_batches(images: ImageSet, batch_size: int):
+    """Padded batches of every image, in order, as `predict` takes them."""
+    order = EvalBatches(len(images), batch_size, sharding.process_index(), sharding.process_count())
+    for t in range(len(order)):
+        batch = order[t]
+        yield {**images.load(batch["index"]), "valid": batch["valid"]}
+
+
