@@ -68,7 +68,6 @@ class Omniglot(ArraySource):
 
     def split(self, held_out: Sequence[str]) -> tuple[Omniglot, Omniglot]:
         """(all other alphabets, the `held_out` alphabets), disjoint by construction."""
-        assert self.groups is not None
         kept, held = split_groups(self.groups, self.group_names, held_out)
         return self.take(kept), self.take(held)
 

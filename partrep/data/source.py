@@ -105,12 +105,16 @@ def relabelled(labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, 
     return new.astype(np.int32), [classes[i] for i in kept]
 
 
-def split_groups(groups: np.ndarray, names: Sequence[str], held_out: Sequence[str]) -> tuple[np.ndarray, ...]:
+def split_groups(
+    groups: np.ndarray | None, names: Sequence[str], held_out: Sequence[str]
+) -> tuple[np.ndarray, ...]:
     """Indices (kept, held out) of the examples, split by whole groups: `held_out` are some of the `names`.
 
     >>> split_groups(np.array([0, 1, 0]), ["Greek", "Latin"], ["Latin"])
     (array([0, 2]), array([1]))
     """
+    if groups is None:
+        raise UserError("a source without groups; expected one with groups, such as alphabets, to hold out")
     for name in held_out:
         if name not in names:
             raise UserError(f"no group {name!r}; known: {', '.join(names)}")

@@ -39,6 +39,8 @@ def test_errors(source):
         relabelled(np.array([], int), ["a"])
     with pytest.raises(UserError, match="5 images with 4 labels"):
         ArraySource(source.images, LABELS[:4], "abc")
+    with pytest.raises(UserError, match="without groups"):
+        split_groups(None, [], ["x"])
     with pytest.raises(UserError, match="no group 'z'; known: x, y"):
         split_groups(source.groups, source.group_names, ["z"])
     with pytest.raises(UserError, match="all 2 groups are held out"):
