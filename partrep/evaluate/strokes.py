@@ -9,26 +9,26 @@ import numpy as np
 from partrep import UserError
 from partrep.evaluate.discovery import Found, label_maps
 from partrep.metrics.clustering import clustering_scores, contingency_table
-from partrep.metrics.intervals import bootstrap_interval
+from partrep.metrics.intervals import Interval, bootstrap_interval
 
 
 class StrokeScores(NamedTuple):
     """Agreement in each drawing of two strokes or more, for pairing methods drawing by drawing."""
 
-    index: np.ndarray
-    """int [m] of the drawings scored"""
+    drawings: np.ndarray
+    """int [m]: which drawings were scored"""
     nmi: np.ndarray
     ari: np.ndarray
     ami: np.ndarray
 
     def means(self, groups: np.ndarray | None = None, seed: int = 0) -> dict[str, float]:
         """Means over drawings, flat; with the group [n] of each drawing (its character) intervals too."""
-        means: dict[str, float] = {"stroke_drawings": float(len(self.index))}
+        means: dict[str, float] = {"stroke_drawings": float(len(self.drawings))}
         for name in ("nmi", "ari", "ami"):
             values = getattr(self, name)
             means[f"stroke_{name}"] = float(values.mean())
             if groups is not None:
-                interval = bootstrap_interval(values, np.asarray(groups)[self.index], seed)
+                interval = bootstrap_interval(values, np.asarray(groups)[self.drawings], seed)
                 means |= {f"stroke_{name}_low": interval.low, f"stroke_{name}_high": interval.high}
         return means
 
@@ -37,9 +37,11 @@ def stroke_scores(found: Found, strokes: np.ndarray) -> StrokeScores:
     """Do the parts of a drawing follow its strokes? NMI, ARI and AMI over the ink of each drawing.
 
     Strokes have no identity beyond their drawing (the second stroke of one letter is no kin of the second of
-    another), so each drawing is scored by itself and the scores are averaged; the chance-adjusted ARI and AMI
-    are the ones to read, since a drawing has more parts on offer than strokes. Drawings of one stroke are
-    left out: they have nothing to tell apart.
+    another), so each drawing is scored by itself and the scores are averaged. Drawings of one stroke are left
+    out: they have nothing to tell apart. Zero is not the score of chance here, not even of AMI: strokes are
+    compact and so are the cells of a grid. On 600 drawings of the small background set, K = 8 and a grid of
+    14x14, parts at random score AMI 0.16, a fixed grid 0.38, the true strokes at that resolution 0.85: read
+    a method against the first two.
 
     Args:
         found: maps of n drawings.
@@ -56,12 +58,23 @@ def stroke_scores(found: Found, strokes: np.ndarray) -> StrokeScores:
     return StrokeScores(index[kept], *(np.array([s[name] for s in scores]) for name in ("nmi", "ari", "ami")))
 
 
+def stroke_difference(
+    first: StrokeScores, second: StrokeScores, groups: np.ndarray, score: str = "ami", seed: int = 0
+) -> Interval:
+    """Mean of `first - second` drawing by drawing; its interval resamples groups [n] of drawings."""
+    if not np.array_equal(first.drawings, second.drawings):
+        found = f"found scores of {len(first.drawings)} and {len(second.drawings)} drawings"
+        raise UserError(f"{found}; expected the same ones")
+    difference = getattr(first, score) - getattr(second, score)
+    return bootstrap_interval(difference, np.asarray(groups)[first.drawings], seed)
+
+
 def order_scores(found: Found, strokes: np.ndarray, characters: np.ndarray) -> dict[str, float]:
     """Does one part mean one stroke across the drawings of a character? Mean NMI, ARI, AMI over characters.
 
     The drawings of a character that have its commonest number of strokes (at least two strokes, at least two
     drawings) are pooled, the label being the order of the stroke. People mostly draw the strokes of a
-    character in one order, not always, so even true parts stay below 1.
+    character in one order, not always: parts that know the character and not its drawing stay below 1.
     """
     count = strokes.max(axis=(1, 2), initial=0)
     scores = []

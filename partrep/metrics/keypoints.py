@@ -28,13 +28,13 @@ class KeypointError(NamedTuple):
     """Error of each landmark in per cent of the box side, and on how many test images it was visible."""
 
     percent: np.ndarray
-    count: np.ndarray
+    images: np.ndarray
 
     @property
     def mean(self) -> float:
         """Mean over all visible (image, landmark) pairs, the number papers print."""
-        seen = self.count > 0
-        return float((self.percent[seen] * self.count[seen]).sum() / self.count.sum())
+        seen = self.images > 0
+        return float((self.percent[seen] * self.images[seen]).sum() / self.images.sum())
 
 
 def keypoint_error(train: Placed, test: Placed) -> KeypointError:
@@ -55,7 +55,7 @@ def keypoint_error(train: Placed, test: Placed) -> KeypointError:
 
     Returns:
         `KeypointError` of P landmarks; a landmark never visible in training or test is not a number, with
-        count 0.
+        0 images.
 
     Raises:
         UserError: K or P that differ, empty boxes, or no landmark that can be scored.

@@ -74,13 +74,11 @@ def part_overlap(table, true_parts: Sequence[int], predicted_parts: Sequence[int
     unsupervised segmentation literature evaluates clusters.
     Departures: none.
     """
-    true_parts, predicted_parts = np.asarray(true_parts, int), np.asarray(predicted_parts, int)
-    if not len(true_parts) or not len(predicted_parts):
-        raise UserError(
-            f"found {len(true_parts)} true and {len(predicted_parts)} predicted parts; expected some"
-        )
-    overlap = iou_matrix(table)[np.ix_(true_parts, predicted_parts)]
+    wanted, offered = np.asarray(true_parts, int), np.asarray(predicted_parts, int)
+    if not len(wanted) or not len(offered):
+        raise UserError(f"found {len(wanted)} true and {len(offered)} predicted parts; expected some")
+    overlap = iou_matrix(table)[np.ix_(wanted, offered)]
     rows, columns = linear_sum_assignment(overlap, maximize=True)
-    iou, match = np.zeros(len(true_parts)), np.full(len(true_parts), -1)
-    iou[rows], match[rows] = overlap[rows, columns], predicted_parts[columns]
+    iou, match = np.zeros(len(wanted)), np.full(len(wanted), -1)
+    iou[rows], match[rows] = overlap[rows, columns], offered[columns]
     return PartOverlap(iou, match)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from jax.tree_util import Partial
 
 from partrep import UserError
+from partrep.data.episodes import EpisodeSampler
 from partrep.evaluate import fewshot
 from partrep.models.local import Local
 
@@ -143,6 +145,21 @@ def test_paired_difference_refuses_other_episodes():
     assert fewshot.paired_difference([scores[0]] * 3, scores[:1]) == (0.0, 0.0, 0.0)
     with pytest.raises(UserError, match="same episodes"):
         fewshot.paired_difference(scores[:1], scores[1:])
+
+
+def test_scores_survive_a_json_file():
+    scores = fewshot.episode_accuracy(
+        vectors(), fewshot.draw_episodes(Sampler(), 6), fewshot.nearest_neighbour
+    )
+    again = fewshot.EpisodeScores.from_record(json.loads(json.dumps(scores.record())))
+    assert (again.accuracy == scores.accuracy).all() and again[1:] == scores[1:]
+
+
+def test_episodes_of_the_data_layer():
+    sampler = EpisodeSampler(np.repeat(np.arange(CLASSES), EACH), WAYS, SHOTS, QUERIES, seed=0)
+    episodes = fewshot.draw_episodes(sampler, 5)
+    assert episodes.support.shape == (5, WAYS, SHOTS) and (episodes.query[2] == sampler[2].query).all()
+    assert (fewshot.episode_accuracy(vectors(0.0), episodes, fewshot.nearest_neighbour).accuracy == 1.0).all()
 
 
 def test_coarsen_is_the_weighted_mean_of_blocks():

@@ -7,9 +7,11 @@ import pytest
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from partrep import UserError
+from partrep.data.omniglot import Omniglot
+from partrep.discovery import DISCOVERY
 from partrep.discovery.maps import one_hot_maps
 from partrep.evaluate.discovery import Found
-from partrep.evaluate.strokes import order_scores, stroke_scores
+from partrep.evaluate.strokes import order_scores, stroke_difference, stroke_scores
 
 GENERATOR = np.random.default_rng(0)
 
@@ -28,7 +30,7 @@ def test_true_strokes_score_one_whatever_their_numbers():
     parts = strokes.astype(int)
     parts[1] = (parts[1] + 2) % 4
     scores = stroke_scores(Found(one_hot_maps(parts, 4)), strokes)
-    assert scores.index.tolist() == [1, 2, 4, 5]
+    assert scores.drawings.tolist() == [1, 2, 4, 5]
     for values in (scores.nmi, scores.ari, scores.ami):
         np.testing.assert_allclose(values, 1.0)
     assert scores.means()["stroke_ami"] == pytest.approx(1.0) and scores.means()["stroke_drawings"] == 4.0
@@ -37,7 +39,7 @@ def test_true_strokes_score_one_whatever_their_numbers():
 def test_equal_to_scikit_learn_over_the_ink_of_each_drawing():
     strokes, parts = drawings(), GENERATOR.integers(5, size=(6, 8, 8))
     scores = stroke_scores(Found(one_hot_maps(parts, 5)[:, 1:], one_hot_maps(parts, 5)[:, 0]), strokes)
-    for row, i in enumerate(scores.index):
+    for row, i in enumerate(scores.drawings):
         ink = strokes[i] > 0
         pair = strokes[i][ink], parts[i][ink]
         assert scores.ari[row] == pytest.approx(adjusted_rand_score(*pair))
@@ -62,6 +64,29 @@ def test_order_scores_pool_the_drawings_of_a_character():
     parts[::2] = np.where(parts[::2] > 0, 3 - parts[::2], 0)
     swapped = order_scores(Found(one_hot_maps(parts, 3)), strokes, characters)
     assert abs(swapped["stroke_order_ami"]) < 0.02 and swapped["stroke_order_characters"] == 2.0
+
+
+def test_differences_are_paired_by_drawing():
+    strokes = drawings()
+    good = stroke_scores(Found(one_hot_maps(strokes.astype(int), 4)), strokes)
+    none = stroke_scores(Found(np.ones((6, 1, 4, 4))), strokes)
+    assert stroke_difference(good, none, np.arange(6)) == pytest.approx((1.0, 1.0, 1.0))
+    with pytest.raises(UserError, match="the same ones"):
+        stroke_difference(good, stroke_scores(Found(np.ones((3, 1, 4, 4))), strokes[:3]), np.arange(6))
+
+
+def test_real_drawings_between_chance_and_their_own_strokes(shared):
+    folder = shared / "data" / "omniglot"
+    if not (folder / "strokes_background_small1.zip").exists():
+        pytest.skip("needs ../shared/data/omniglot/strokes_background_small1.zip")
+    source = Omniglot(folder, "small1")
+    strokes = np.stack([source.stroke_mask(i) for i in range(0, 200, 8)])
+    own = np.stack([strokes == s for s in range(1, strokes.max() + 1)], axis=1).astype(np.float32)
+    coarse = own.reshape(len(strokes), -1, 15, 7, 15, 7).mean(axis=(3, 5))
+    features = np.zeros((len(strokes), 15, 15, 1))
+    ami = {name: stroke_scores(Found(DISCOVERY[name](features, 8, 0)(features)), strokes).ami.mean()
+           for name in ("random", "grid")}  # fmt: skip
+    assert 0 < ami["random"] < ami["grid"] < 0.7 < stroke_scores(Found(coarse), strokes).ami.mean()
 
 
 def test_refusals():

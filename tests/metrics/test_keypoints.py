@@ -29,7 +29,7 @@ def world(seed: int = 0, n: int = 60, noise: float = 0.0) -> Placed:
 def test_exact_where_landmarks_are_affine_in_the_centroids():
     error = keypoint_error(world(0), world(1))
     assert error.mean < 1e-8 and (error.percent < 1e-8).all()
-    assert (error.count == world(1).visible.sum(axis=0)).all()
+    assert (error.images == world(1).visible.sum(axis=0)).all()
 
 
 @pytest.mark.parametrize("all_active", [True, False])
@@ -79,7 +79,7 @@ def test_a_landmark_that_is_never_visible_is_left_out():
     train, test = world(0, noise=0.2), world(1, noise=0.2)
     train.visible[:, 1] = False
     error = keypoint_error(train, test)
-    assert np.isnan(error.percent[1]) and error.count[1] == 0 and np.isfinite(error.mean)
+    assert np.isnan(error.percent[1]) and error.images[1] == 0 and np.isfinite(error.mean)
 
 
 def test_refusals():
