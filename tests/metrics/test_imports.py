@@ -10,7 +10,8 @@ CHECK = """
 import json, sys
 import partrep.metrics
 heavy = ["jax", "grain", "orbax", "matplotlib", "tensorflow", "tensorflow_datasets", "PIL", "sklearn"]
-print(json.dumps([[name for name in heavy if name in sys.modules], [m for m in sys.modules if
+rooms = [name for name in sys.modules if name.startswith("partrep.")]
+print(json.dumps([[name for name in heavy if name in sys.modules], rooms]))
 m.startswith("partrep.")]]))
 """
 
