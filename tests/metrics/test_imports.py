@@ -12,7 +12,6 @@ import partrep.metrics
 heavy = ["jax", "grain", "orbax", "matplotlib", "tensorflow", "tensorflow_datasets", "PIL", "sklearn"]
 rooms = [name for name in sys.modules if name.startswith("partrep.")]
 print(json.dumps([[name for name in heavy if name in sys.modules], rooms]))
-m.startswith("partrep.")]]))
 """
 
 
