@@ -37,6 +37,7 @@ setup(
         "matplotlib>=3.10",
         "tqdm>=4.66",
         "jinja2>=3.1",
+        "contourpy>=1.3",
         "tensorboardX>=2.6",
     ],
     extras_require={"test": ["pytest>=8.0", "ruff>=0.14", "mypy>=1.15"]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from partrep import UserError, lookup
 from partrep.data import birds, imageset
 from partrep.data.folder import FolderSource
 from partrep.data.imageset import ImageSet
-from partrep.data.omniglot import Omniglot
+from partrep.data.omniglot import FILES, Omniglot
 from partrep.data.source import ArraySource, split_groups
 from partrep.data.tfds import TfdsSource
 from partrep.data.transforms import WarpSettings
@@ -73,12 +74,17 @@ def _omniglot(settings: Mapping[str, Any]) -> FewshotData:
 
 def _omniglot_validation(settings: Mapping[str, Any], background: Omniglot) -> ImageSet | None:
     """Background alphabets that the run does not train on; None where `images_background.zip` offers none."""
-    if settings["background"] == "full" or not settings["validate"]:
+    if settings["background"] == "full" or not settings["validate"] or not _has_full(settings["dir"]):
         return None
     full = Omniglot(settings["dir"], "full", settings["stored"])
     seen = [name for name in full.group_names if name in background.group_names]
     unseen, _ = split_groups(full.groups, full.group_names, seen)
     return imageset.of_arrays(full.take(unseen), settings["size"], attribute="drawer")
+
+
+def _has_full(folder: str) -> bool:
+    path = pathlib.Path(folder) / FILES["full"]
+    return path.exists() or path.with_suffix("").exists()
 
 
 def _folder(settings: Mapping[str, Any]) -> FewshotData:

@@ -1,0 +1,5 @@
+"""Tasks: which batches, which losses, which evaluators."""
+
+from partrep.tasks.fewshot_run import run as fewshot
+
+TASKS = {"fewshot": fewshot}
