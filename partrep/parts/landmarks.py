@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.parts import competition, readout
-from partrep.parts.similarity import negative_squared_distance, unit
+from partrep.parts.similarity import negative_standardised_distance, unit
 from partrep.parts.structure import Parts
 
 
@@ -43,7 +43,8 @@ class Landmarks(nn.Module):
 
     Example:
         >>> features = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
-        >>> parts, _ = Landmarks(parts=3).init_with_output(jax.random.key(1), features, train=False)
+        >>> start = jax.jit(Landmarks(parts=3).init_with_output, static_argnames="train")
+        >>> parts, variables = start(jax.random.key(1), features, train=False)
         >>> parts.vectors.shape, parts.background.shape
         ((2, 3, 8), (2, 4, 4))
 
@@ -70,8 +71,7 @@ class Landmarks(nn.Module):
         if self.learn_temperature:
             sharpness = self.param("sharpness", nn.initializers.constant(sharpness), ())
         scale = jnp.sqrt(depth) / 2 * jnp.exp(sharpness)
-        standard = nn.LayerNorm(use_bias=False, use_scale=False, dtype=jnp.float32)(features)
-        similarity = scale * negative_squared_distance(standard / jnp.sqrt(depth), prototypes)
+        similarity = scale * negative_standardised_distance(features, prototypes)
         key = self.make_rng("gumbel") if self.gumbel and train else None
         assignment, background = competition.split_background(competition.gumbel_softmax(similarity, key=key))
         return Parts(

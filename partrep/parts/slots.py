@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.parts import competition, readout
-from partrep.parts.similarity import scaled_dot
+from partrep.parts.similarity import fold_queries, standardised_dot
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 
@@ -15,10 +15,11 @@ from partrep.shapes import check_shapes
 class Slots(nn.Module):
     """K learned queries, T rounds with shared weights; the last round's attention reads out the features.
 
-    Each round: `a = softmax_k(<U LN(q_k), V x_n> / sqrt(A))`; between rounds
-    `q_k += W (sum_n a_kn x_n / sum_n a_kn)` and `q_k += MLP(LN(q_k))`. `x_n` is the normalised feature, with
-    its place added. `v_k` is the mean of `z_n` under the last `a_k`: it lives in feature space, and slot k
-    starts from the same query in every image, so vectors of two images can be compared.
+    Each round: `a = softmax_k(<U LN(q_k), V x_n + P y_n> / sqrt(A))`, with `x_n` the standardised feature and
+    `y_n` its place; between rounds `q_k += W [x, y]_k`, the means of both under `a_k`, and
+    `q_k += MLP(LN(q_k))`. `v_k` is the mean of the feature `z_n` itself under the last `a_k`: it lives in
+    feature space, and slot k starts from the same query in every image, so vectors of two images can be
+    compared.
 
     Honest explanation, with a linear head: level 1 exactly; level 2 exactly, with the assignment frozen (the
     states `q` choose where to look and nothing else). Not level 3: slots see the whole image to compete.
@@ -42,14 +43,16 @@ class Slots(nn.Module):
 
     Example:
         >>> features = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
-        >>> parts, _ = Slots(parts=3).init_with_output(jax.random.key(1), features, train=False)
+        >>> start = jax.jit(Slots(parts=3).init_with_output, static_argnames="train")
+        >>> parts, variables = start(jax.random.key(1), features, train=False)
         >>> parts.vectors.shape, bool(jnp.allclose(parts.assignment.sum(1), 1.0))
         ((2, 3, 8), True)
 
     Source: Slot attention (Locatello et al. 2020), algorithm 1; learned queries and the residual update,
     Super-features (Weinzaepfel et al. 2022), local feature integration transformer.
     Departures: the last round only looks (nothing would read its state); vectors are means of features, not
-    states."""
+    states; places enter keys and updates apart from the features, so that features are never copied.
+    """
 
     parts: int = 8
     rounds: int = 3
@@ -63,23 +66,16 @@ class Slots(nn.Module):
         if min(self.rounds, self.parts) < 1:
             raise ValueError(f"Slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
         check_shapes("Slots", features=(features, "B h w D"))
-        inputs = self._inputs(features)
-        kernel, depth = nn.initializers.lecun_normal(), features.shape[-1]
-        key_kernel = self.param("key_kernel", kernel, (depth, self.width))
-        query_kernel = self.param("query_kernel", kernel, (self.width, self.width))
         states = self.param("queries", nn.initializers.normal(1.0), (self.parts, self.width))
-        norm, update = (
-            nn.LayerNorm(use_bias=False, name="query_norm"),
-            nn.Dense(self.width, use_bias=False, name="update"),
-        )
+        norm, mlp_norm = nn.LayerNorm(use_bias=False, name="query_norm"), nn.LayerNorm(name="mlp_norm")
+        update = nn.Dense(self.width, use_bias=False, name="update")
         hidden, output = nn.Dense(2 * self.width, name="mlp_hidden"), nn.Dense(self.width, name="mlp_output")
-        mlp_norm = nn.LayerNorm(name="mlp_norm")
-        similarity = scaled_dot(inputs, norm(states), key_kernel, query_kernel)
+        kernels = self._kernels(features.shape[-1])
+        similarity = self._look(features, norm(states), *kernels)
         for _ in range(self.rounds - 1):
-            seen = readout.weighted_mean(inputs, competition.softmax(similarity))
-            states = states + update(seen)
+            states = states + update(self._seen(features, competition.softmax(similarity)))
             states = states + output(nn.relu(hidden(mlp_norm(states))))
-            similarity = scaled_dot(inputs, norm(states), key_kernel, query_kernel)
+            similarity = self._look(features, norm(states), *kernels)
         assignment = competition.softmax(similarity)
         return Parts(
             similarity=similarity,
@@ -91,10 +87,25 @@ class Slots(nn.Module):
             centroid=readout.centroid(assignment),
         )
 
-    def _inputs(self, features: jax.Array) -> jax.Array:
-        """Normalised features with their places added, f32 [B,h,w,D]."""
-        inputs = nn.LayerNorm(dtype=jnp.float32, name="input_norm")(features)
-        if not self.position:
-            return inputs
+    def _kernels(self, depth: int) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """`U` [A,A] for queries, `V` [D,A] for features and, where slots know their place, `P` [2,A]."""
+        shapes = {"query_kernel": self.width, "key_kernel": depth, "place_kernel": 2 if self.position else 0}
+        kernel = nn.initializers.lecun_normal()
+        query, key, place = (self.param(k, kernel, (n, self.width)) if n else None for k, n in shapes.items())
+        return query, key, place
+
+    def _look(self, features, queries, query_kernel, key_kernel, place_kernel) -> jax.Array:
+        """Logits [B,K,h,w] of normalised queries against standardised features and places."""
+        logits = standardised_dot(features, fold_queries(queries, key_kernel, query_kernel))
+        if place_kernel is None:
+            return logits
         places = readout.grid_positions(*features.shape[1:3]) - 0.5
-        return inputs + nn.Dense(features.shape[-1], use_bias=False, name="position")(places)
+        by_place = fold_queries(queries, place_kernel, query_kernel)
+        return logits + jnp.einsum("...kc,hwc->...khw", by_place, places)
+
+    def _seen(self, features: jax.Array, assignment: jax.Array) -> jax.Array:
+        """What each slot saw, [B,K,D] or, with its place, [B,K,D+2]."""
+        seen = readout.standardised_mean(features, assignment)
+        if not self.position:
+            return seen
+        return jnp.concatenate([seen, readout.centroid(assignment) - 0.5], axis=-1)

@@ -26,7 +26,15 @@ def residual_oracle(z, a, k):
     return difference / np.linalg.norm(difference)
 
 
+def standard(z):
+    return (z - z.mean(-1, keepdims=True)) / np.sqrt(z.var(-1, keepdims=True) + 1e-6)
+
+
 ORACLES = {
+    "standardised_mean": (
+        lambda z, a, k: np.average(standard(z), axis=0, weights=a),
+        lambda: readout.standardised_mean(Z, ASSIGN),
+    ),
     "area_mean": (lambda z, a, k: (a[:, None] * z).mean(0), lambda: readout.area_mean(Z, ASSIGN)),
     "weighted_mean": (
         lambda z, a, k: np.average(z, axis=0, weights=a),

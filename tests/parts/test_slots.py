@@ -28,7 +28,7 @@ VARIABLES = jittered(jax.random.key(1))
 
 def norm(x, params):
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return x * params["scale"] + params.get("bias", 0)
+    return x * params.get("scale", 1) + params.get("bias", 0)
 
 
 def oracle(features, p, rounds):
@@ -37,11 +37,11 @@ def oracle(features, p, rounds):
     places = np.stack([y, x], -1).reshape(20, 2) - 0.5
     out = []
     for image in z:
-        inputs = norm(image, p["input_norm"]) + places @ p["position"]["kernel"]
+        inputs = np.concatenate([norm(image, {}), places], axis=1)
+        keys = inputs @ np.concatenate([p["key_kernel"], p["place_kernel"]])
         states = p["queries"]
         for t in range(rounds):
-            q = norm(states, p["query_norm"]) @ p["query_kernel"]
-            logits = q @ (inputs @ p["key_kernel"]).T / np.sqrt(8)
+            logits = norm(states, p["query_norm"]) @ p["query_kernel"] @ keys.T / np.sqrt(8)
             share = softmax(logits, axis=0)
             mean = share / share.sum(1, keepdims=True)
             if t < rounds - 1:
