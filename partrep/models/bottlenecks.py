@@ -118,7 +118,7 @@ class Binary(nn.Module):
         f32 [B,K,M] in {-1, +1}.
 
     Raises:
-        UserError: an unknown noise.
+        UserError: an unknown noise, no bits, a temperature that is not positive.
 
     Example:
         >>> codes, _ = Binary(bits=4).init_with_output(jax.random.key(0), jnp.ones((1, 2, 3)), train=False)
@@ -139,6 +139,9 @@ class Binary(nn.Module):
         """Codes of each part."""
         if self.noise not in ("none", "bernoulli", "gumbel"):
             raise UserError(f"unknown bit noise {self.noise!r}; known: bernoulli, gumbel, none")
+        if self.bits < 1 or self.temperature <= 0:
+            found = f"{self.bits} bits, temperature {self.temperature}"
+            raise UserError(f"binary: {found}; expected at least 1 bit and a positive temperature")
         standard = nn.LayerNorm(use_bias=False, use_scale=False, dtype=jnp.float32)(vectors)
         logits = nn.Dense(self.bits, dtype=jnp.float32, name="projection")(standard)
         self.sow("intermediates", "bit_logits", logits)

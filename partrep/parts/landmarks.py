@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep import UserError
 from partrep.parts import competition, readout
 from partrep.parts.similarity import negative_standardised_distance, unit
 from partrep.parts.structure import Parts
@@ -39,6 +40,7 @@ class Landmarks(nn.Module):
         `Parts` with a background and no scores; similarity is `-s |u_n - p_k|^2` of the K landmarks.
 
     Raises:
+        UserError: no parts, a temperature that is not positive.
         ValueError: features without four axes.
 
     Example:
@@ -65,6 +67,9 @@ class Landmarks(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> Parts:
         """Finds the landmarks of each image."""
+        if self.parts < 1 or self.temperature <= 0:
+            found = f"{self.parts} parts, temperature {self.temperature}"
+            raise UserError(f"landmarks: {found}; expected at least 1 part and a positive temperature")
         depth = features.shape[-1]
         prototypes = self.param("prototypes", _unit_rows, (self.parts + 1, depth))
         sharpness = jnp.asarray(-jnp.log(self.temperature), jnp.float32)

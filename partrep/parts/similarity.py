@@ -98,7 +98,8 @@ def standardised_dot(features: jax.Array, queries: jax.Array) -> jax.Array:
         ValueError: shapes that do not agree.
 
     Example:
-        >>> round(float(standardised_dot(jnp.array([[[[1.0, 5.0]]]]), jnp.array([[0.0, 7.0]]))[0, 0, 0, 0]), 3)
+        >>> s = standardised_dot(jnp.array([[[[1.0, 5.0]]]]), jnp.array([[0.0, 7.0]]))
+        >>> round(float(s[0, 0, 0, 0]), 3)
         7.0
 
     Source: standard.

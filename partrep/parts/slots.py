@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep import UserError
 from partrep.parts import competition, readout
 from partrep.parts.similarity import fold_queries, standardised_dot
 from partrep.parts.structure import Parts
@@ -39,7 +40,8 @@ class Slots(nn.Module):
         `Parts` without background or scores; similarity is the last round's logits.
 
     Raises:
-        ValueError: rounds or parts under 1, features without four axes.
+        UserError: rounds or parts under 1.
+        ValueError: features without four axes.
 
     Example:
         >>> features = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
@@ -64,7 +66,7 @@ class Slots(nn.Module):
     def __call__(self, features: jax.Array, train: bool) -> Parts:
         """Finds the slots' regions of each image."""
         if min(self.rounds, self.parts) < 1:
-            raise ValueError(f"Slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
+            raise UserError(f"slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
         check_shapes("Slots", features=(features, "B h w D"))
         states = self.param("queries", nn.initializers.normal(1.0), (self.parts, self.width))
         norm, mlp_norm = nn.LayerNorm(use_bias=False, name="query_norm"), nn.LayerNorm(name="mlp_norm")
@@ -89,10 +91,10 @@ class Slots(nn.Module):
 
     def _kernels(self, depth: int) -> tuple[jax.Array, jax.Array, jax.Array | None]:
         """`U` [A,A] for queries, `V` [D,A] for features and, where slots know their place, `P` [2,A]."""
-        shapes = {"query_kernel": self.width, "key_kernel": depth, "place_kernel": 2 if self.position else 0}
         kernel = nn.initializers.lecun_normal()
-        query, key, place = (self.param(k, kernel, (n, self.width)) if n else None for k, n in shapes.items())
-        return query, key, place
+        query = self.param("query_kernel", kernel, (self.width, self.width))
+        key = self.param("key_kernel", kernel, (depth, self.width))
+        return query, key, self.param("place_kernel", kernel, (2, self.width)) if self.position else None
 
     def _look(self, features, queries, query_kernel, key_kernel, place_kernel) -> jax.Array:
         """Logits [B,K,h,w] of normalised queries against standardised features and places."""

@@ -86,6 +86,11 @@ def test_an_absent_part_has_finite_gradients():
     assert np.isfinite(gradient).all()
 
 
+def test_no_bits_is_a_user_error():
+    with pytest.raises(UserError, match="binary: 0 bits"):
+        Binary(bits=0).init(jax.random.key(0), jnp.ones((1, 1, 2)), train=True)
+
+
 def test_unknown_noise_lists_the_known_ones():
     with pytest.raises(UserError, match=r"unknown bit noise 'loud'; known: bernoulli, gumbel, none"):
         Binary(noise="loud").init(jax.random.key(0), jnp.ones((1, 1, 2)), train=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from partrep import UserError
 from partrep.parts.landmarks import Landmarks
 
 FEATURES = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 4, 5, 16)))
@@ -94,6 +95,10 @@ def test_bfloat16_features_give_float32_and_finite_gradients_even_for_empty_feat
     assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in jax.tree.leaves(grads))
 
 
-def test_bad_features_are_named():
+def test_bad_input_is_named():
+    with pytest.raises(UserError, match="0 parts, temperature 1"):
+        Landmarks(parts=0).init(jax.random.key(0), FEATURES, train=False)
+    with pytest.raises(UserError, match=r"temperature 0\.0"):
+        Landmarks(temperature=0.0).init(jax.random.key(0), FEATURES, train=False)
     with pytest.raises(ValueError, match="features has shape"):
         MODEL.apply(VARIABLES, jnp.ones((2, 4, 16)), train=False)

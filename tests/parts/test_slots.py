@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from partrep import UserError
 from partrep.parts.slots import Slots
 
 FEATURES = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 4, 5, 16)))
@@ -124,7 +125,7 @@ def test_bfloat16_features_give_float32():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="0 rounds, 8 parts"):
+    with pytest.raises(UserError, match="0 rounds, 8 parts"):
         Slots(rounds=0).init(jax.random.key(0), FEATURES, train=False)
     with pytest.raises(ValueError, match="features has shape"):
         MODEL.init(jax.random.key(0), jnp.ones((2, 4, 16)), train=False)
