@@ -98,6 +98,7 @@ class Checkpoints:
             "best_step": int(state.best_step),
             "leaves": {name: describe(leaf) for name, leaf in leaves.items()},
             "arrays": {name: describe(leaf) for name, leaf in arrays.items()},
+            "keys": {name: str(jax.random.key_impl(leaf)) for name, leaf in leaves.items() if is_key(leaf)},
         }
         with self._nothing_half_written(step):
             self._remove(step)
@@ -123,15 +124,18 @@ class Checkpoints:
         `target(stage)` gives the state's shapes in a stage; a sound checkpoint of others is a `UserError`.
         """
         self.wait()
+        wanted: list[TrainState] = []
 
-        def read(record: dict[str, Any]) -> TrainState:
-            wanted = target(record["stage"])
-            check_structure(self.folder, record, wanted)
-            arrays = load_arrays(self.folder, record)
-            named = {name: with_key(arrays[name], leaf) for name, leaf in flatten(wanted).items()}
-            return jax.tree.unflatten(jax.tree.structure(wanted), list(named.values()))
+        def inspect(record: dict[str, Any]) -> tuple[str, ...]:
+            wanted[:] = [target(record["stage"])]
+            check_structure(self.folder, record, wanted[0])
+            return ("",)
 
-        return newest_sound(self.folder, saved_steps(self.folder), read)
+        found = newest_sound(self.folder, saved_steps(self.folder), inspect)
+        if found is None:
+            return None
+        leaves = [found[1][name] for name in flatten(wanted[0])]
+        return jax.tree.unflatten(jax.tree.structure(wanted[0]), leaves)
 
     def discard_after(self, step: int) -> None:
         """Clears the steps after `step`, which the run makes again; damaged ones are set aside by name."""
@@ -202,17 +206,17 @@ def load_variables(
     folder = folder.absolute()
     steps = saved_steps(folder) if step is None else [step]
 
-    def read(record: dict[str, Any]) -> tuple[dict[str, Tree], int]:
-        averaged = ema and any(name.startswith("ema/") for name in record["arrays"])
-        start = "ema/" if averaged else ""
-        arrays = load_arrays(folder, record, (f"{start}params/", f"{start}model_state/"))
-        variables = {"params": nest(arrays, f"{start}params/"), **nest(arrays, f"{start}model_state/")}
-        return variables, record["step"]
+    def start(record: dict[str, Any]) -> str:
+        return "ema/" if ema and any(name.startswith("ema/") for name in record["arrays"]) else ""
 
-    found = newest_sound(folder, steps, read)
+    found = newest_sound(
+        folder, steps, lambda record: (f"{start(record)}params/", f"{start(record)}model_state/")
+    )
     if found is None:
         raise UserError(f"{folder}: found no sound checkpoint; expected those of a trained run")
-    return found
+    record, arrays = found
+    params = nest(arrays, f"{start(record)}params/")
+    return {"params": params, **nest(arrays, f"{start(record)}model_state/")}, record["step"]
 
 
 def best_step(folder: pathlib.Path) -> int | None:
@@ -241,22 +245,26 @@ def set_aside(folder: pathlib.Path, step: int) -> None:
             (folder / name).replace(aside)
 
 
-def newest_sound(folder: pathlib.Path, steps: list[int], read: Callable[[dict[str, Any]], Any]) -> Any:
-    """Returns `read(sidecar)` of the first sound step of `steps`, or None; says aloud what it passes over.
+def newest_sound(
+    folder: pathlib.Path, steps: list[int], inspect: Callable[[dict[str, Any]], tuple[str, ...]]
+) -> tuple[dict[str, Any], dict[str, jax.Array]] | None:
+    """Returns (sidecar, arrays) of the first sound step of `steps`, or None; says what it passes over.
 
-    Process 0 judges the files and every process follows; any error on reading walks on to the next step.
+    `inspect(sidecar)` returns how the names of the arrays to read begin; what it raises is no damage and goes
+    on up. Process 0 judges the files and every process follows; an error on reading walks on.
     """
     for step in steps:
-        value = None
-        sound = False
+        sound, arrays = False, None
         with damage_said_aloud(folder, step):
             sound = not sharding.is_writer() or bool(verify(folder, step))
         if not sharding.broadcast(sound):
             continue
+        record = json.loads(sidecar_of(folder, step).read_bytes())
+        starts = inspect(record)
         with damage_said_aloud(folder, step):
-            value = read(json.loads(sidecar_of(folder, step).read_bytes()))
-        if sharding.everywhere(value is not None):
-            return value
+            arrays = load_arrays(folder, record, starts)
+        if sharding.everywhere(arrays is not None) and arrays is not None:
+            return record, arrays
     if steps:
         LOG.warning("%s: found no sound checkpoint among steps %s", folder, ", ".join(map(str, steps)))
     return None
@@ -264,11 +272,9 @@ def newest_sound(folder: pathlib.Path, steps: list[int], read: Callable[[dict[st
 
 @contextlib.contextmanager
 def damage_said_aloud(folder: pathlib.Path, step: int) -> Iterator[None]:
-    """Says in one line why a step is passed over; a `UserError` is no damage and goes on up."""
+    """Says in one line why a step is passed over."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         what = first if isinstance(error, Damage) else f"reading failed with {type(error).__name__}: {first}"
@@ -299,7 +305,12 @@ def load_arrays(
     with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
         loaded = reader.restore(folder / str(record["step"]), args=arguments)
     empty = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items() if not shape.size}
-    return {**loaded, **sharding.replicate(empty)}
+    keys = {
+        name: jax.random.wrap_key_data(loaded[name], impl=impl)
+        for name, impl in record["keys"].items()
+        if name in loaded
+    }
+    return {**loaded, **sharding.replicate(empty), **keys}
 
 
 def describe(leaf: Any) -> str:
@@ -344,8 +355,3 @@ def nest(arrays: Mapping[str, Any], start: str) -> dict[str, Any]:
 def is_key(leaf: Any) -> bool:
     """Whether a leaf holds typed random keys, which are saved as their plain data."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def with_key(array: jax.Array, wanted: Any) -> jax.Array:
-    """Makes typed random keys of their plain data where keys are wanted."""
-    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(wanted)) if is_key(wanted) else array

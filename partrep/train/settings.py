@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from ml_collections import ConfigDict
+
 from partrep import UserError
 
 T = TypeVar("T")
@@ -22,7 +24,7 @@ def from_mapping(cls: type[T], values: Any) -> T:
     """
     if isinstance(values, cls):
         return values
-    if not isinstance(values, Mapping):
+    if not isinstance(values, Mapping | ConfigDict):
         raise UserError(f"{cls.__name__} settings: found {type(values).__name__}; expected a mapping")
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)

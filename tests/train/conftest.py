@@ -8,14 +8,32 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": None,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
+}
 SCRIPT = pathlib.Path(__file__).with_name("toy_run.py")
 
 
 @pytest.fixture(scope="session")
-def toy():
+def compiled(tmp_path_factory):
+    """A folder of compiled programs that these tests and their children share, to compile each once."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    before = {name: getattr(jax.config, name.lower()) for name in CACHE}
+    for name, value in (CACHE | {"JAX_COMPILATION_CACHE_DIR": folder}).items():
+        jax.config.update(name.lower(), value)
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name.lower(), value)
+
+
+@pytest.fixture(scope="session")
+def toy(compiled):
     """The module toy_run.py."""
     spec = importlib.util.spec_from_file_location("toy_run", SCRIPT)
     module = importlib.util.module_from_spec(spec)
@@ -34,18 +52,16 @@ def straight(toy, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def child(tmp_path_factory):
-    """Starts toy_run.py in a process of its own; the children share compiled programs."""
-    cache = tmp_path_factory.mktemp("cache")
+def child(compiled):
+    """Starts toy_run.py in a process of its own."""
 
     def start(*arguments, devices: int = 1) -> subprocess.Popen:
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "JAX_COMPILATION_CACHE_DIR": compiled,
         }
+        environment |= {name: str(value) for name, value in CACHE.items() if value is not None}
         command = [sys.executable, str(SCRIPT), *map(str, arguments)]
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

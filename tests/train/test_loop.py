@@ -58,7 +58,9 @@ def test_the_best_validation_is_recorded_and_kept(toy, straight):
 
 
 def test_frozen_parameters_do_not_move_and_take_no_memory(toy):
-    stage = dataclasses.replace(toy.stages(4)[0], until_step=3, optimizer=Optimizer("adamw", 0.1, weight_decay=0.1))
+    stage = dataclasses.replace(
+        toy.stages(4)[0], until_step=3, optimizer=Optimizer("adamw", 0.1, weight_decay=0.1)
+    )
     seen = []
     hooks = loop.Hooks([loop.Every(1, lambda state: seen.append(arrays_of(state)))])
     start = toy.init(jax.random.key(3))
@@ -167,8 +169,14 @@ VECTOR = {"params": {"head": {"w": jnp.array([0.5, -0.5])}, "body": {"b": jnp.on
     [
         ({"term": (6, np.nan)}, "step 7 (stage main, batch 6): the loss term 'margin' is not finite"),
         ({"term": (0, np.inf)}, "step 1 (stage main, batch 0): the loss term 'margin' is not finite"),
-        ({"root": (4, 0)}, "step 5 (stage main, batch 4): the gradient of the loss term 'root' is not finite at head/w"),
-        ({"huge": (4, 3e38)}, "step 5 (stage main, batch 4): the gradient is not finite (its norm overflows)"),
+        (
+            {"root": (4, 0)},
+            "step 5 (stage main, batch 4): the gradient of the loss term 'root' is not finite at head/w",
+        ),
+        (
+            {"huge": (4, 3e38)},
+            "step 5 (stage main, batch 4): the gradient is not finite (its norm overflows)",
+        ),
     ],
 )
 def test_a_value_that_is_not_finite_stops_with_its_step_and_term(tmp_path, poison, message):
@@ -195,7 +203,9 @@ def test_an_update_that_overflows_stops_though_terms_and_gradients_are_finite(tm
 
 def test_a_bad_step_before_a_boundary_stops_before_at_end():
     called = []
-    stage = Stage("main", 4, poisoned, Poison(term=(2, np.nan)), at_end=lambda state: called.append(1) or state)
+    stage = Stage(
+        "main", 4, poisoned, Poison(term=(2, np.nan)), at_end=lambda state: called.append(1) or state
+    )
     with pytest.raises(TrainingDiverged, match="step 3"):
         loop.fit([stage], VECTOR)
     assert not called

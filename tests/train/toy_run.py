@@ -87,7 +87,14 @@ def stages(steps: int, at_end=halve_head) -> list[Stage]:
     """SGD on the head for half of the steps, then AdamW on everything."""
     return [
         Stage(
-            "head", steps // 2, loss, Batches(), Optimizer("sgd", 0.1), "head/.*", at_end=at_end, init_loss_state=memory
+            "head",
+            steps // 2,
+            loss,
+            Batches(),
+            Optimizer("sgd", 0.1),
+            "head/.*",
+            at_end=at_end,
+            init_loss_state=memory,
         ),
         Stage("all", steps, loss, Batches(), Optimizer("adamw", 3e-3, weight_decay=0.1, clip=1.0)),
     ]
@@ -121,7 +128,11 @@ def run(workdir, steps: int = 20, at_end=halve_head, hooks=(), on_checkpoint=(),
     """Trains the toy; returns the state."""
     every = (loop.Every(5, validate), *hooks)
     return loop.fit(
-        stages(steps, at_end), init, SETTINGS | changes, workdir, loop.Hooks(every, on_checkpoint=on_checkpoint)
+        stages(steps, at_end),
+        init,
+        SETTINGS | changes,
+        workdir,
+        loop.Hooks(every, on_checkpoint=on_checkpoint),
     )
 
 
@@ -164,7 +175,7 @@ def job_kill(workdir: str, output: str, where: str, when: str) -> None:
 
 
 def job_devices(workdir: str, output: str, single: str) -> None:
-    """Trains on the devices at hand; goes on from a checkpoint of a single device; refuses a bad batch size."""
+    """Trains on these devices; goes on from a checkpoint of one device; meets a bad batch size."""
     folder = pathlib.Path(workdir)
     dump(run(folder), pathlib.Path(output))
     dump(run(pathlib.Path(single)), pathlib.Path(output).with_suffix(".single.npz"))
@@ -180,7 +191,9 @@ def job_process(workdir: str, output: str, port: str, index: str) -> None:
     folder = pathlib.Path(workdir)
     dump(run(folder), pathlib.Path(output))
     if sharding.is_writer():
-        file = max((folder / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+        file = max(
+            (folder / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size * path.is_file()
+        )
         file.write_bytes(file.read_bytes()[:-1])
     sharding.barrier("damaged")
     dump(run(folder), pathlib.Path(output).with_suffix(".again.npz"))

@@ -1,0 +1,44 @@
+"""Whole files or none; a full disk in one line."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from partrep import UserError
+from partrep.train.disk import full_disk_is_user_error, is_full, need_space, write_atomically
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "results.json"
+    write_atomically(path, "old")
+
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(UserError, match=r"results.json: no space left on the disk; make room"):
+        with full_disk_is_user_error(path):
+            write_atomically(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_known_by_its_number_text_or_cause():
+    caused = ValueError("x")
+    caused.__cause__ = OSError(errno.EDQUOT, "quota")
+    assert is_full(caused) and is_full(ValueError("write failed: No space left on device [28]"))
+    assert not is_full(OSError(errno.ENOENT, "gone")) and not is_full(None)
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(KeyError), full_disk_is_user_error(tmp_path):
+        raise KeyError
+    with pytest.raises(UserError, match="mine"), full_disk_is_user_error(tmp_path):
+        raise UserError("mine")
+
+
+def test_room_is_looked_for(tmp_path):
+    need_space(tmp_path, 1)
+    with pytest.raises(OSError, match="bytes are free"):
+        need_space(tmp_path, 1 << 60)
