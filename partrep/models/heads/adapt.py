@@ -26,7 +26,7 @@ def _cross_entropy(logits: jax.Array, support_mask: jax.Array) -> jax.Array:
 
 def _descend(loss, weights: Params, steps: int, learning_rate: float) -> Params:
     """`steps` of Adam on the whole support set."""
-    optimizer = optax.adam(learning_rate)
+    optimizer = optax.adam(learning_rate, eps_root=1e-12)  # The root's gradient at zero has to be finite.
 
     def step(carry, _):
         weights, state = carry

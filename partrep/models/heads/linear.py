@@ -28,7 +28,7 @@ class Linear(nn.Module):
     """One linear classifier shared by all parts, over modulated codes: logits = mean_k W (m_k * v_k) + b.
 
     Linear in the codes: contributions W (m_k * v_k) / K are exact. The modulation m [K,M] starts at one.
-    Source: van der Klis et al., PDiscoNet (ICCV 2023), section 3.2; its part dropout zeroes whole parts in
+    Source: van der Klis et al., PDiscoNet (ICCV 2023), section 3; its part dropout zeroes whole parts in
     training. Departure: a bias, which no part is credited with.
 
     Attributes:
@@ -110,7 +110,7 @@ class Cosine(nn.Module):
 
     Not linear: the contributions scale * <w_c/|w_c|, presence_k v_k> / (sum presence * |e|) sum to the logit,
     but the length |e| that divides them depends on all parts. Source: Chen et al., A Closer Look at Few-shot
-    Classification (ICLR 2019), Baseline++, section 3.2. Departure: the scale is fixed, not learned.
+    Classification (ICLR 2019), Baseline++, section 3. Departure: the scale is fixed, not learned.
 
     Attributes:
         classes: C.

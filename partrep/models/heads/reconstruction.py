@@ -61,8 +61,8 @@ def frn(
         rebuilt_c = rho Q S'S (S'S + lambda I)^-1 = rho Q S' (SS' + lambda I)^-1 S
         logit_qc = -scale * mean_p |Q_p - rebuilt_cp|^2,   lambda = (R / D) e^alpha,   rho = e^beta
 
-    S holds the local vectors of all shots of the class, each times the root of its weight, and R is the sum of
-    those weights; the mean over the query's vectors is weighted. Vectors are first divided by sqrt(D).
+    S holds the local vectors of all shots of the class, each times the root of its weight, and R is the sum
+    of those weights; the mean over the query's vectors is weighted. Vectors are first divided by sqrt(D).
 
     Arguments:
         support, query, support_mask: see `partrep.models.heads.episode`.

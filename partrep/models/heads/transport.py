@@ -98,8 +98,8 @@ def deepemd(
     >>> deepemd(support, one([[[0.0, 1.0], [1.0, 0.0]]]), jnp.ones((2, 1), bool))[0, 0].round(2).item()
     12.5
 
-    Source: Zhang et al., DeepEMD (CVPR 2020), section 3, temperature 12.5 as released. Departures: Sinkhorn in
-    place of the exact linear programme; the mean of the shots in place of a structured layer that is tuned
+    Source: Zhang et al., DeepEMD (CVPR 2020), section 3, temperature 12.5 as released. Departures: Sinkhorn
+    in place of the exact linear programme; the mean of the shots in place of a structured layer that is tuned
     from it; weights.
     """
     support, query = prepare(support, query, support_mask)

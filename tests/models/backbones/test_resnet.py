@@ -1,0 +1,24 @@
+"""ResNet-12 and ResNet-18: published sizes and grids."""
+
+from __future__ import annotations
+
+from partrep.models.backbones import BACKBONES
+
+
+def test_resnet12(describe):
+    # By hand, convolutions + BatchNorm of each block: 76,160 + 564,480 + 2,357,760 + 9,425,920.
+    shape, count = describe(BACKBONES["resnet12"](), (1, 84, 84, 3))
+    assert shape == (1, 5, 5, 640) and count == 12_424_320
+
+
+def test_resnet18(describe):
+    # torchvision's resnet18 has 11,689,512 parameters, its classifier 512 * 1000 + 1000 of them.
+    shape, count = describe(BACKBONES["resnet18"](), (1, 224, 224, 3))
+    assert shape == (1, 7, 7, 512) and count == 11_689_512 - 513_000
+
+
+def test_resnet18_grids(describe):
+    fine = BACKBONES["resnet18"](strides=(1, 2, 2, 1))
+    assert describe(fine, (1, 224, 224, 3))[0] == (1, 14, 14, 512)
+    small = BACKBONES["resnet18"](stem="small", strides=(1, 2, 2, 1))
+    assert describe(small, (1, 32, 32, 3))[0] == (1, 8, 8, 512)

@@ -1,0 +1,101 @@
+"""Classifiers over part codes: contributions sum to the logits and are exact where that is claimed."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from partrep.models.heads.linear import HEADS
+
+B, K, M, C = 3, 4, 5, 6
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(B, K, M)).astype(np.float32)
+    return codes, rng.uniform(0.1, 1, (B, K)).astype(np.float32)
+
+
+def head_and_variables(name, codes, presence, **fields):
+    head = HEADS[name](classes=C, **fields)
+    start = head.init(jax.random.key(0), codes, presence, False)
+    return head, jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), start)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def oracle(name, params, codes, presence, **fields):
+    """Contributions [B,K,C] and logits [B,C] by loops in float64."""
+    p = {k: np.asarray(v, np.float64) for k, v in params.items()}
+    codes, presence = codes.astype(np.float64), presence.astype(np.float64)
+    out = np.zeros((B, K, C))
+    for b in range(B):
+        share = presence[b] / presence[b].sum()
+        embedding = sum(share[k] * codes[b, k] for k in range(K))
+        for k in range(K):
+            v = codes[b, k]
+            if name == "linear":
+                out[b, k] = (p["modulation"][k] * v) @ p["kernel"] / K
+            elif name == "concat":
+                out[b, k] = v @ p["kernel"][k]
+            elif name == "cosine":
+                out[b, k] = 10 * share[k] * unit(p["kernel"].T) @ v / np.linalg.norm(embedding)
+            else:
+                templates = p["kernel"][0 if fields.get("shared") else k]
+                out[b, k] = 10 * share[k] * unit(templates) @ unit(v)
+    return out, out.sum(1) + p.get("bias", 0.0)
+
+
+CASES = [(name, {}) for name in HEADS] + [("parts_cosine", {"shared": True})]
+
+
+@pytest.mark.parametrize("name, fields", CASES)
+def test_against_loops(name, fields, inputs):
+    head, variables = head_and_variables(name, *inputs, **fields)
+    share, logits = oracle(name, variables["params"], *inputs, **fields)
+    np.testing.assert_allclose(
+        head.apply(variables, *inputs, method="contributions"), share, rtol=1e-5, atol=1e-5
+    )
+    out = head.apply(variables, *inputs, False)
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(out, logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear", "concat"])
+def test_taking_a_part_away_takes_exactly_its_contribution(name, inputs):
+    codes, presence = inputs
+    head, variables = head_and_variables(name, codes, presence)
+    share = np.asarray(head.apply(variables, codes, presence, method="contributions"))
+    for k in range(K):
+        without = codes.copy()
+        without[:, k] = 0
+        change = head.apply(variables, codes, presence, False) - head.apply(
+            variables, without, presence, False
+        )
+        np.testing.assert_allclose(change, share[:, k], rtol=1e-4, atol=1e-5)
+
+
+def test_part_dropout_keeps_the_mean_and_only_trains(inputs):
+    codes, presence = inputs
+    head, variables = head_and_variables("linear", codes, presence, dropout=0.3)
+    plain = head.apply(variables, codes, presence, False)
+    run = jax.vmap(lambda key: head.apply(variables, codes, presence, True, rngs={"dropout": key}))
+    draws = np.asarray(run(jax.random.split(jax.random.key(2), 4000)))
+    assert draws.std(0).min() > 0.01
+    np.testing.assert_allclose(draws.mean(0), plain, atol=0.06)
+
+
+def test_low_precision_codes_are_read_in_float32(inputs):
+    codes, presence = inputs
+    head, variables = head_and_variables("parts_cosine", codes, presence)
+    low = jnp.asarray(codes, jnp.bfloat16)
+    out = head.apply(variables, low, presence, False)
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(
+        out, head.apply(variables, low.astype(jnp.float32), presence, False), rtol=1e-6
+    )

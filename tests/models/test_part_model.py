@@ -1,0 +1,124 @@
+"""The composed model: shapes, standardisation, embedding, and clear errors."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from partrep import UserError
+from partrep.models.part_model import PartModel, build, part_vectors, standardise, weighted_mean
+from partrep.parts.structure import Parts
+
+CONFIG = {
+    "backbone": {"name": "patchnet", "widths": [8], "depths": [1], "strides": [1], "patch": 4},
+    "method": {"name": "landmarks", "parts": 3},
+    "head": {"name": "linear"},
+}
+
+
+@pytest.fixture(scope="module")
+def run():
+    model = build(CONFIG, classes=5)
+    image = np.random.default_rng(0).uniform(size=(2, 16, 16, 3)).astype(np.float32)
+    variables = model.init(jax.random.key(0), image, True)
+    return model, variables, image, jax.jit(lambda v, x: model.apply(v, x, False))(variables, image)
+
+
+def test_shapes_and_types(run):
+    _, variables, _, out = run
+    assert out.features.shape == (2, 4, 4, 8) and out.codes.shape == (2, 3, 8)
+    assert out.logits.shape == (2, 5) and out.embedding.shape == (2, 8)
+    assert out.logits.dtype == out.embedding.dtype == jnp.float32
+    assert set(variables["params"]) == {"backbone", "method", "head"}
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
+
+
+def test_embedding_is_the_presence_weighted_mean_of_the_codes(run):
+    out = run[-1]
+    expected = [np.average(c, axis=0, weights=p) for c, p in zip(out.codes, out.parts.presence)]
+    np.testing.assert_allclose(out.embedding, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(weighted_mean(jnp.ones((1, 2, 3)), jnp.zeros((1, 2))), np.zeros((1, 3)))
+
+
+def test_contributions_sum_to_the_logits_less_the_bias(run):
+    model, variables, _, out = run
+    share = model.head.apply(
+        {"params": variables["params"]["head"]}, out.codes, out.parts.presence, method="contributions"
+    )
+    bias = variables["params"]["head"]["bias"]
+    np.testing.assert_allclose(share.sum(1), out.logits - bias, atol=1e-4)
+
+
+def test_the_model_standardises(run):
+    model, variables, image, out = run
+    inner = model.backbone.apply(
+        {c: tree["backbone"] for c, tree in variables.items()}, (image - 0.5) / 0.25, False
+    )
+    np.testing.assert_allclose(out.features, inner, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(standardise(jnp.array([0.0, 0.5, 1.0])), [-2.0, 0.0, 2.0])
+
+
+def test_low_precision_compute_keeps_float32_parameters_and_outputs(run):
+    image = run[2]
+    model = build(CONFIG, classes=5, dtype=jnp.bfloat16)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, True))
+    out = jax.eval_shape(lambda v: model.apply(v, image, False), variables)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
+    assert out.features.dtype == jnp.bfloat16
+    assert out.logits.dtype == out.embedding.dtype == jnp.float32
+
+
+def test_no_head_no_logits():
+    model = build({k: CONFIG[k] for k in ("backbone", "method")})
+    out = jax.eval_shape(
+        lambda: model.apply(
+            model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), True), jnp.zeros((1, 8, 8, 1)), False
+        )
+    )
+    assert out.logits is None and out.codes.shape == (1, 3, 8)
+
+
+def test_scores_stand_in_for_vectors():
+    class Scores(nn.Module):
+        def __call__(self, features, train):
+            scores = features.mean((1, 2))[:, :2].astype(jnp.float32)
+            whole = jnp.ones((len(features), 2, *features.shape[1:3]))
+            where = jnp.full((len(features), 2, 2), 0.5)
+            return Parts(whole, whole, None, None, scores, jnp.ones_like(scores), where)
+
+    base = build(CONFIG, classes=5)
+    model = PartModel(base.backbone, Scores(), base.bottleneck)
+    out = jax.eval_shape(
+        lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 16, 16, 3)), True)[0]
+    )
+    assert out.codes.shape == (2, 2, 1)
+    empty = Parts(None, None, None, None, None, None, None)
+    with pytest.raises(UserError, match="neither vectors nor scores"):
+        part_vectors(empty)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: gap, landmarks, slots"),
+        ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, patchnet, resnet12, resnet18"),
+        (
+            {"backbone": {"name": "conv4", "width": 3}},
+            "'conv4' has no field 'width'; it has: widths, strides",
+        ),
+        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: concat, cosine, linear, parts_cosine"),
+        ({"backbone": {}}, "backbone without a name; known: conv4"),
+        ({"neck": {}}, "model has no entry 'neck'"),
+    ],
+)
+def test_mistakes_in_the_config(change, message):
+    with pytest.raises(UserError, match=message):
+        build({**CONFIG, **change}, classes=5)
+
+
+def test_a_head_needs_classes():
+    with pytest.raises(UserError, match="expected `classes`"):
+        build(CONFIG)
