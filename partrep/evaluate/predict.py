@@ -25,7 +25,7 @@ def predict(apply: Callable[[Tree, Tree], Tree], variables: Tree, batches: Itera
     variables = sharding.replicate(variables)
     collected, pending, size = [], None, 0
     for batch in batches:
-        batch = {"valid": np.ones(len(next(iter(batch.values()))), bool), **batch}
+        batch = {"valid": np.ones(len(jax.tree.leaves(batch)[0]), bool), **batch}
         size = size or padded_size(len(batch["valid"]))
         placed = sharding.put_batch(pad(batch, size))
         started = (run(variables, placed), placed["valid"])

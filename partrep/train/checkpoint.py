@@ -25,7 +25,7 @@ from partrep import UserError
 from partrep.train import sharding
 from partrep.train.digest import Damage, seal, sidecar_of, verify
 from partrep.train.disk import full_disk_is_user_error, need_space
-from partrep.train.state import TrainState, Tree
+from partrep.train.state import TrainState, Tree, describe, flatten
 
 LOG = logging.getLogger("partrep")
 KEPT = "older checkpoints are kept; make room and start again"
@@ -195,9 +195,7 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def load_variables(
-    folder: pathlib.Path, step: int | None = None, ema: bool = True
-) -> tuple[dict[str, Tree], int]:
+def load_variables(folder: pathlib.Path, step: int | None = None, ema: bool = True) -> tuple[dict[str, Tree], int]:
     """Returns (the model's variables, their step) from a folder of checkpoints, without the configuration.
 
     The newest sound step is read where `step` is None. `ema` takes the averages where the run kept them.
@@ -209,9 +207,7 @@ def load_variables(
     def start(record: dict[str, Any]) -> str:
         return "ema/" if ema and any(name.startswith("ema/") for name in record["arrays"]) else ""
 
-    found = newest_sound(
-        folder, steps, lambda record: (f"{start(record)}params/", f"{start(record)}model_state/")
-    )
+    found = newest_sound(folder, steps, lambda record: (f"{start(record)}params/", f"{start(record)}model_state/"))
     if found is None:
         raise UserError(f"{folder}: found no sound checkpoint; expected those of a trained run")
     record, arrays = found
@@ -313,26 +309,11 @@ def load_arrays(
     return {**loaded, **sharding.replicate(empty), **keys}
 
 
-def describe(leaf: Any) -> str:
-    """The type and shape of an array.
-
-    >>> describe(jax.ShapeDtypeStruct((3, 4), jnp.float32))
-    'float32[3,4]'
-    """
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-
-
 def parse(text: str) -> jax.ShapeDtypeStruct:
     """Undoes `describe`, for arrays replicated over the devices of this run."""
     dtype, sizes = text.removesuffix("]").split("[")
     shape = tuple(int(size) for size in sizes.split(",") if size)
     return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=sharding.replicated())
-
-
-def flatten(tree: Tree) -> dict[str, Any]:
-    """Returns the leaves by '/'-joined path, in the order of `jax.tree.leaves`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def nest(arrays: Mapping[str, Any], start: str) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tqdm import tqdm
 
-from partrep import UserError
 from partrep.train.disk import full_disk_is_user_error, write_atomically
 from partrep.train.sharding import is_writer
 
@@ -36,11 +35,13 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
-def rewind(path: pathlib.Path, step: int) -> None:
-    """Drops the lines after `step`, which a resumed run writes again."""
-    if path.exists():
-        kept = [line for line in read_metrics(path) if line["step"] <= step]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+def rewind(path: pathlib.Path, step: int) -> float:
+    """Drops the lines after `step`, which a resumed run writes again; returns the seconds spent up to there."""
+    if not path.exists():
+        return 0.0
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept[-1]["seconds"] if kept else 0.0
 
 
 def strict(value: Any) -> Any:
@@ -58,11 +59,11 @@ def strict(value: Any) -> Any:
 class Log:
     """Collects the numbers of each step and writes one line a step; other processes write nothing.
 
-    Every value of a resumed run equals that of an unbroken one, except `seconds`, the time since this start.
+    Every value of a resumed run equals that of an unbroken one but `seconds`, the time spent so far.
     """
 
     def __init__(self, workdir: pathlib.Path | None, step: int, steps: int, tensorboard: bool = True):
-        self._start = time.monotonic()
+        self._spent, self._start = 0.0, time.monotonic()
         self._file: Any = None
         self._events: EventsWriter | None = None
         self._bar: tqdm | None = None
@@ -76,7 +77,7 @@ class Log:
             self._path = workdir / METRICS
             with full_disk_is_user_error(self._path):
                 workdir.mkdir(parents=True, exist_ok=True)
-                rewind(self._path, step)
+                self._spent = rewind(self._path, step)
                 self._file = self._path.open("a")
                 self._events = open_events(workdir / "tensorboard", step) if tensorboard else None
         if sys.stderr.isatty():
@@ -90,8 +91,8 @@ class Log:
     def __exit__(self, kind: Any, *_: Any) -> None:
         try:
             self.flush()
-        except UserError:
-            if kind is None:
+        except Exception:
+            if kind is None:  # else the error on its way up came first
                 raise
         finally:
             self.close()
@@ -100,7 +101,7 @@ class Log:
         """Adds values to the line of `step`; steps come in order."""
         if self._open and self._open["step"] != step:
             self._emit()
-        self._open = self._open or {"step": step, "seconds": round(time.monotonic() - self._start, 2)}
+        self._open = self._open or {"step": step, "seconds": self._seconds()}
         self._open |= {name: strict(value) for name, value in values.items()}
 
     def advance(self, step: int) -> None:
@@ -132,6 +133,9 @@ class Log:
             except OSError:
                 continue
         self._file = self._events = None
+
+    def _seconds(self) -> float:
+        return round(self._spent + time.monotonic() - self._start, 2)
 
     def _emit(self) -> None:
         line, self._open = self._open, {}
@@ -172,6 +176,5 @@ def brief(line: Mapping[str, Any]) -> str:
     """
     shown = {name: value for name, value in line.items() if name not in ("step", "seconds")}
     return "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
     )

@@ -38,6 +38,13 @@ class Settings:
     best: str = ""  # the hook number that selects, e.g. "val/accuracy"; a leading "-" prefers small ones
     tensorboard: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise UserError(f"found {name} {getattr(self, name)}; expected at least 1")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"found ema {self.ema}; expected a decay in [0, 1)")
+
 
 @dataclasses.dataclass(frozen=True)
 class Every:
@@ -49,7 +56,11 @@ class Every:
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """Calls between steps. A hook must not keep the state's arrays: the next step takes their memory."""
+    """Calls between steps. A hook must not keep the state's arrays: the next step takes their memory.
+
+    `on_checkpoint(state)` follows each start of a save; `on_end(state)` follows the last step, or finds a
+    finished run. In a run of several processes every process calls every hook.
+    """
 
     on_step: Sequence[Every] = ()
     on_checkpoint: Sequence[Callable[[TrainState], Any]] = ()
@@ -119,9 +130,7 @@ def first_state(stages: Sequence[Stage], variables: Variables, settings: Setting
     return sharding.init_replicated(make, sharding.replicate(variables))
 
 
-def abstract_state(
-    stages: Sequence[Stage], variables: Variables, settings: Settings, index: int
-) -> TrainState:
+def abstract_state(stages: Sequence[Stage], variables: Variables, settings: Settings, index: int) -> TrainState:
     """Returns the shapes of the state in stage `index`, without computing it."""
     if index >= len(stages):
         raise UserError(f"found a checkpoint of stage {index}; expected one of {len(stages)} stages")
@@ -191,16 +200,17 @@ class Watch:
             raise TrainingDiverged(explain(self._stages, state, sorted(report["terms"]), self._seed))
 
 
-def run_hooks(
-    hooks: Hooks, settings: Settings, watch: Watch, state: TrainState, last: int
-) -> tuple[TrainState, bool]:
+def run_hooks(hooks: Hooks, settings: Settings, watch: Watch, state: TrainState, last: int) -> tuple[TrainState, bool]:
     """Calls the hooks due and logs their numbers; tells whether the best validation improved."""
     step = watch.log.step
     numbers: dict[str, float] = {}
-    for every in hooks.on_step:
-        if step % every.steps == 0 or step == last:
-            watch.settle(state)
-            numbers |= every.call(state) or {}
+    due = [every for every in hooks.on_step if step % every.steps == 0 or step == last]
+    for every in due:
+        watch.settle(state)
+        numbers |= every.call(state) or {}
+    if settings.best.removeprefix("-") not in {"", *numbers} and len(due) == len(hooks.on_step):
+        found = ", ".join(sorted(numbers)) or "none"
+        raise UserError(f"found the hook numbers {found}; expected {settings.best!r}, which is to select")
     if numbers:
         watch.log.write(step, numbers)
     return select(state, settings.best, numbers)

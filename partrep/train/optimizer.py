@@ -130,9 +130,7 @@ def merge(moving: Tree, frozen: Tree) -> Tree:
 def _multiplied(multipliers: tuple[tuple[str, float], ...], params: Tree) -> optax.GradientTransformation:
     factors = jax.tree.map(lambda _: 1.0, params)
     for pattern, factor in reversed(multipliers):
-        factors = jax.tree.map(
-            lambda hit, old, new=factor: new if hit else old, match(params, pattern), factors
-        )
+        factors = jax.tree.map(lambda hit, old, new=factor: new if hit else old, match(params, pattern), factors)
     return optax.stateless(lambda updates, _: jax.tree.map(lambda f, u: f * u, factors, updates))
 
 
@@ -162,9 +160,7 @@ def _sgd(settings: Optimizer, params: Tree) -> list[optax.GradientTransformation
 OPTIMIZERS = {"adamw": _adamw, "adam": _plain_adam, "sgd": _sgd}
 
 
-def make_optimizer(
-    settings: Optimizer | Mapping[str, Any], params: Tree, steps: int
-) -> optax.GradientTransformation:
+def make_optimizer(settings: Optimizer | Mapping[str, Any], params: Tree, steps: int) -> optax.GradientTransformation:
     """Returns the transform for a stage of `steps` steps over `params` (arrays or their shapes)."""
     settings = from_mapping(Optimizer, settings)
     core = lookup(OPTIMIZERS, settings.name, "optimizer")(settings, params)

@@ -83,3 +83,18 @@ def update_ema(average: Tree, params: Tree, model_state: Tree, decay: jax.Array)
         return decay * old + (1 - decay) * new
 
     return jax.tree.map(move, average, {"params": params, "model_state": model_state})
+
+
+def flatten(tree: Tree) -> dict[str, Any]:
+    """Returns the leaves by '/'-joined path, in the order of `jax.tree.leaves`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def describe(leaf: Any) -> str:
+    """The type and shape of an array.
+
+    >>> describe(jax.ShapeDtypeStruct((3, 4), jnp.float32))
+    'float32[3,4]'
+    """
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"

@@ -14,7 +14,7 @@ from partrep.train import sharding
 from partrep.train.optimizer import Optimizer, make_optimizer, make_schedule, match, merge, partition, paths
 from partrep.train.settings import from_mapping
 from partrep.train.stages import Aux, Stage, start_step, step_key
-from partrep.train.state import TrainState, Tree, ema_decay, update_ema
+from partrep.train.state import TrainState, Tree, describe, ema_decay, flatten, update_ema
 
 Step = Callable[[TrainState, Tree], tuple[TrainState, dict[str, Any]]]
 
@@ -23,9 +23,7 @@ class TrainingDiverged(UserError):
     """A loss term, a gradient or an update is not finite; the message names the step and which."""
 
 
-def stage_optimizer(
-    stages: Sequence[Stage], index: int, params: Tree
-) -> tuple[optax.GradientTransformation, Tree]:
+def stage_optimizer(stages: Sequence[Stage], index: int, params: Tree) -> tuple[optax.GradientTransformation, Tree]:
     """Returns a stage's optax transform, over its trainable parameters alone, and their mask."""
     stage = stages[index]
     mask = match(params, stage.trainable)
@@ -42,9 +40,7 @@ def enter(stages: Sequence[Stage], index: int, state: TrainState) -> TrainState:
     return state.replace(stage=jnp.int32(index), opt_state=transform.init(moving), loss_state=loss_state)
 
 
-def weigh(
-    stage: Stage, params: Tree, state: TrainState, batch: Tree, key: jax.Array
-) -> tuple[dict, dict, Aux]:
+def weigh(stage: Stage, params: Tree, state: TrainState, batch: Tree, key: jax.Array) -> tuple[dict, dict, Aux]:
     """Returns a stage's loss as (values, values times weights) by term, float32 scalars, and the rest."""
     terms, aux = stage.loss(params, state.model_state, state.loss_state, batch, key)
     for name, (value, _) in terms.items():
@@ -59,6 +55,14 @@ def all_finite(tree: Tree) -> jax.Array:
     """Whether every float of a tree is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+
+
+def check_kept(old: TrainState, new: TrainState) -> None:
+    """Raises a `ValueError` where a step would change the structure, a shape or a type of the state."""
+    before, after = ({name: describe(jnp.asarray(leaf)) for name, leaf in flatten(tree).items()} for tree in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            raise ValueError(f"the loss changed {name} from {before.get(name)} to {after.get(name)}")
 
 
 def commit(old: TrainState, new: TrainState, fine: jax.Array) -> TrainState:
@@ -104,9 +108,8 @@ def make_step(stages: Sequence[Stage], index: int, params: Tree, seed: int, ema:
             loss_state=aux.loss_state,
         )
         if ema:
-            new = new.replace(
-                ema=update_ema(state.ema, new.params, new.model_state, ema_decay(ema, state.step))
-            )
+            new = new.replace(ema=update_ema(state.ema, new.params, new.model_state, ema_decay(ema, state.step)))
+        check_kept(state, new)
         norm = optax.tree.norm(gradient)
         fine = [jnp.isfinite(weighted[name]) for name in sorted(weighted)]
         fine += [jnp.isfinite(norm), all_finite((new.params, new.model_state))]

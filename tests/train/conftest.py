@@ -63,8 +63,6 @@ def child(compiled):
         }
         environment |= {name: str(value) for name, value in CACHE.items() if value is not None}
         command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start

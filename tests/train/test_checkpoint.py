@@ -23,9 +23,7 @@ from partrep.train.state import begin
 def make_state(step: int, width: int = 4):
     """A state of every kind of leaf: matrices, scalars, half precision, empty arrays and random keys."""
     variables = {
-        "params": {
-            "head": {"kernel": jnp.full((3, width), step, jnp.float32), "half": jnp.ones(2, jnp.bfloat16)}
-        },
+        "params": {"head": {"kernel": jnp.full((3, width), step, jnp.float32), "half": jnp.ones(2, jnp.bfloat16)}},
         "batch_stats": {"norm": {"mean": jnp.arange(3.0)}},
     }
     state = begin(variables, ema=True)
@@ -94,9 +92,7 @@ def test_a_flipped_byte_in_any_file(folder, said, number):
 
 
 def truncate(folder):
-    file = max(
-        (path for path in (folder / "30").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
-    )
+    file = max((path for path in (folder / "30").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     file.write_bytes(file.read_bytes()[:-3])
     return f"30/{file.relative_to(folder / '30')} does not match its digest"
 
@@ -192,9 +188,7 @@ def test_any_error_on_reading_walks_back(folder, said, monkeypatch):
 
 
 def test_a_sound_checkpoint_of_another_configuration_is_refused(saved):
-    with pytest.raises(
-        UserError, match=r"found ema/params/head/kernel float32\[3,4\]; expected float32\[3,5\]"
-    ):
+    with pytest.raises(UserError, match=r"found ema/params/head/kernel float32\[3,4\]; expected float32\[3,5\]"):
         Checkpoints(saved).restore(lambda stage: jax.eval_shape(lambda: make_state(0, width=5)))
 
 
@@ -265,9 +259,7 @@ def test_a_disk_that_is_full_leaves_the_older_steps_alone(folder, monkeypatch):
 
 
 def test_a_disk_that_fills_up_while_orbax_writes(tmp_path, monkeypatch):
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path], capture_output=True
-    ).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path], capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         monkeypatch.setattr(checkpoint, "need_space", lambda folder, size: None)

@@ -12,9 +12,10 @@ import pytest
 
 from partrep import UserError
 from partrep.train import loop
-from partrep.train.checkpoint import best_step, flatten, load_variables, saved_steps
+from partrep.train.checkpoint import best_step, load_variables, saved_steps
 from partrep.train.optimizer import Optimizer
 from partrep.train.stages import Aux, Stage
+from partrep.train.state import flatten
 from partrep.train.step import TrainingDiverged
 
 
@@ -47,9 +48,9 @@ def test_the_best_validation_is_recorded_and_kept(toy, straight):
     best = max(scores, key=lambda step: (scores[step], -step))
     assert arrays["best_step"] == best == best_step(workdir / "checkpoints")
     assert arrays["best_metric"] == np.float32(scores[best])
-    assert set(saved_steps(workdir / "checkpoints")) == {20, 16, best} | (
-        {15} if scores[15] > max(scores[5], scores[10]) else {12}
-    )
+    improved = [step for step in scores if scores[step] > max([0, *(scores[s] for s in scores if s < step)])]
+    saves = sorted({4, 8, 10, 12, 16, 20, *improved})  # every fourth, the end of a stage, each best
+    assert set(saved_steps(workdir / "checkpoints")) == {*saves[-3:], best}
     variables, step = load_variables(workdir / "checkpoints")
     assert step == 20
     np.testing.assert_array_equal(variables["params"]["head"]["bias"], arrays["ema/params/head/bias"])
@@ -58,9 +59,7 @@ def test_the_best_validation_is_recorded_and_kept(toy, straight):
 
 
 def test_frozen_parameters_do_not_move_and_take_no_memory(toy):
-    stage = dataclasses.replace(
-        toy.stages(4)[0], until_step=3, optimizer=Optimizer("adamw", 0.1, weight_decay=0.1)
-    )
+    stage = dataclasses.replace(toy.stages(4)[0], until_step=3, optimizer=Optimizer("adamw", 0.1, weight_decay=0.1))
     seen = []
     hooks = loop.Hooks([loop.Every(1, lambda state: seen.append(arrays_of(state)))])
     start = toy.init(jax.random.key(3))
@@ -203,9 +202,7 @@ def test_an_update_that_overflows_stops_though_terms_and_gradients_are_finite(tm
 
 def test_a_bad_step_before_a_boundary_stops_before_at_end():
     called = []
-    stage = Stage(
-        "main", 4, poisoned, Poison(term=(2, np.nan)), at_end=lambda state: called.append(1) or state
-    )
+    stage = Stage("main", 4, poisoned, Poison(term=(2, np.nan)), at_end=lambda state: called.append(1) or state)
     with pytest.raises(TrainingDiverged, match="step 3"):
         loop.fit([stage], VECTOR)
     assert not called
@@ -251,6 +248,15 @@ def test_select_prefers_the_larger_or_with_a_minus_the_smaller(toy):
     assert loop.select(state, "-a", {"a": 0.4})[1] is True
 
 
+def test_mistakes_in_the_settings_are_user_errors(toy):
+    with pytest.raises(UserError, match="found log_every 0; expected at least 1"):
+        loop.Settings(log_every=0)
+    with pytest.raises(UserError, match=r"found ema 1.0; expected a decay in \[0, 1\)"):
+        loop.Settings(ema=1.0)
+    with pytest.raises(UserError, match="found the hook numbers val/accuracy; expected 'val/acuracy'"):
+        toy.run(None, best="val/acuracy")
+
+
 def test_another_configuration_in_the_folder_is_refused(toy, straight, tmp_path):
     workdir, _ = straight
     stages = [dataclasses.replace(stage, init_loss_state=None) for stage in toy.stages(20)]
@@ -263,7 +269,7 @@ def test_another_configuration_in_the_folder_is_refused(toy, straight, tmp_path)
 
 
 def test_a_full_disk_under_the_log_is_one_line(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr("partrep.train.logging.rewind", lambda path, step: None)  # reading it would never end
+    monkeypatch.setattr("partrep.train.logging.rewind", lambda path, step: 0.0)  # reading it would never end
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"metrics.jsonl: no space left on the disk"):
         toy.run(tmp_path, tensorboard=False)

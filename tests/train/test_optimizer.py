@@ -73,9 +73,7 @@ def test_five_steps_against_the_oracle(name):
                 m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
                 update = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8) + wd * x
             x = x - rate * update
-            np.testing.assert_allclose(
-                seen[t][module][leaf], x, rtol=2e-5, atol=3e-6, err_msg=f"{module}/{leaf} {t}"
-            )
+            np.testing.assert_allclose(seen[t][module][leaf], x, rtol=2e-5, atol=3e-6, err_msg=f"{module}/{leaf} {t}")
 
 
 def test_clipping_bounds_the_global_norm():
@@ -90,9 +88,7 @@ def test_clipping_bounds_the_global_norm():
 
 
 def test_the_first_matching_multiplier_counts():
-    settings = Optimizer(
-        "sgd", 1.0, "constant", momentum=0.0, multipliers=((".*/bias", 0.0), ("body/.*", 0.1))
-    )
+    settings = Optimizer("sgd", 1.0, "constant", momentum=0.0, multipliers=((".*/bias", 0.0), ("body/.*", 0.1)))
     transform = make_optimizer(settings, PARAMS, 1)
     updates, _ = transform.update(jax.tree.map(jnp.ones_like, PARAMS), transform.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["body"]["bias"], 0.0)

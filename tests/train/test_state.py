@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep.train.state import begin, ema_decay, split_variables, update_ema
+from partrep.train.state import begin, ema_decay, flatten, split_variables, update_ema
 
 VARIABLES = {"params": {"w": jnp.ones(2)}, "batch_stats": {"mean": jnp.zeros(2), "count": jnp.int32(3)}}
 
@@ -27,6 +27,11 @@ def test_variables_of_training_and_evaluation():
     assert state.replace(ema=None).eval_variables["params"]["w"][0] == 5
     params, rest = split_variables(VARIABLES)
     assert params is VARIABLES["params"] and list(rest) == ["batch_stats"]
+
+
+def test_leaves_by_path():
+    tree = {"b": (1, {"c": 2}), "a": None}
+    assert flatten(tree) == {"b/0": 1, "b/1/c": 2} and list(flatten(tree).values()) == jax.tree.leaves(tree)
 
 
 def test_the_decay_warms_up_to_its_value():

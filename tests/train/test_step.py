@@ -21,9 +21,7 @@ def loss(params, model_state, loss_state, batch, key):
 
 
 def test_weighed_terms_are_float32_scalars():
-    values, weighted, _ = weigh(
-        Stage("a", 1, loss, None), STATE.params, STATE, jnp.ones(2), jax.random.key(0)
-    )
+    values, weighted, _ = weigh(Stage("a", 1, loss, None), STATE.params, STATE, jnp.ones(2), jax.random.key(0))
     assert values["linear"].dtype == weighted["linear"].dtype == values["none"].dtype == jnp.float32
     assert values["linear"] == 3 and weighted["linear"] == 6
 
@@ -52,6 +50,23 @@ def test_the_first_bad_step_freezes_the_state_for_good():
     assert (int(later.step), int(later.bad_step), int(later.bad_term)) == (1, 1, 1)
     worse = commit(bad, new, jnp.array([False, True, True]))
     assert (int(worse.bad_step), int(worse.bad_term)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"),
+    [
+        ({"seen": jnp.zeros(3)}, r"loss_state/seen from float32\[2\] to float32\[3\]"),
+        ({"seen": jnp.zeros(2, jnp.bfloat16)}, r"loss_state/seen from float32\[2\] to bfloat16\[2\]"),
+        ({}, r"loss_state/seen from float32\[2\] to None"),
+    ],
+)
+def test_a_loss_that_changes_the_kind_of_its_memory_is_named(memory, message):
+    def wrong(params, model_state, loss_state, batch, key):
+        return {"a": (jnp.sum(params["w"]), 1.0)}, Aux(model_state, memory, {})
+
+    stages = [Stage("a", 1, wrong, None, init_loss_state=lambda state: {"seen": jnp.zeros(2)})]
+    with pytest.raises(ValueError, match=message):
+        make_step(stages, 0, STATE.params, 0, 0.0)(enter(stages, 0, STATE), jnp.ones(2))
 
 
 def test_a_step_by_hand():

@@ -21,9 +21,9 @@ import optax  # noqa: E402
 
 from partrep.evaluate.predict import predict  # noqa: E402
 from partrep.train import loop, sharding  # noqa: E402
-from partrep.train.checkpoint import flatten  # noqa: E402
 from partrep.train.optimizer import Optimizer  # noqa: E402
 from partrep.train.stages import Aux, Stage, stream  # noqa: E402
+from partrep.train.state import flatten  # noqa: E402
 
 BATCH, WIDTH, CLASSES = 24, 8, 4
 EVALUATION_SIZE, EVALUATION_BATCH = 37, 10  # neither is a multiple of 4 devices, nor one of the other
@@ -191,9 +191,7 @@ def job_process(workdir: str, output: str, port: str, index: str) -> None:
     folder = pathlib.Path(workdir)
     dump(run(folder), pathlib.Path(output))
     if sharding.is_writer():
-        file = max(
-            (folder / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size * path.is_file()
-        )
+        file = max((folder / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
         file.write_bytes(file.read_bytes()[:-1])
     sharding.barrier("damaged")
     dump(run(folder), pathlib.Path(output).with_suffix(".again.npz"))
