@@ -28,12 +28,12 @@ def _number(part) -> int | jax.Array:
 
 def swap(scene: Scene, part, value) -> Scene:
     """Gives a part another value (an i32, or one per image [B])."""
-    return dataclasses.replace(scene, values=scene.values.at[:, _number(part)].set(value))
+    return dataclasses.replace(scene, values=jnp.asarray(scene.values).at[:, _number(part)].set(value))
 
 
 def remove(scene: Scene, part) -> Scene:
     """Takes a part away; what lies behind it shows."""
-    return dataclasses.replace(scene, present=scene.present.at[:, _number(part)].set(0.0))
+    return dataclasses.replace(scene, present=jnp.asarray(scene.present).at[:, _number(part)].set(0.0))
 
 
 def keep(scene: Scene, subset) -> Scene:
@@ -48,27 +48,20 @@ def subsets() -> np.ndarray:
 
 def hide(scene: Scene, part) -> Scene:
     """Puts a branch in front of a part, as the branches that hide whole parts in ordinary images."""
-    number = _number(part)
-    centre, own, size = jax.vmap(lambda s: place(pose_of(s), s.limbs))(scene)
-    hiding = jax.vmap(lambda c, o, s: cover(c[number], o[number], s[number], jnp.asarray(BARK)))
-    branch = hiding(centre, own, size)
+    branch = jax.vmap(lambda s: cover(_number(part), place(pose_of(s), s.limbs), jnp.asarray(BARK)))(scene)
     return dataclasses.replace(scene, branches=jnp.concatenate([scene.branches, branch[:, None]], axis=1))
 
 
 def recolour(scene: Scene, part, colour) -> Scene:
     """Gives a part another colour of the palette (0 to 6), whatever its value says."""
-    return dataclasses.replace(scene, colour=scene.colour.at[:, _number(part)].set(colour))
+    return dataclasses.replace(scene, colour=jnp.asarray(scene.colour).at[:, _number(part)].set(colour))
 
 
 def set_background(scene: Scene, habitat) -> Scene:
     """Puts the bird into another habitat (0 to 6, or one per image [B])."""
-    return dataclasses.replace(
-        scene, habitat=jnp.broadcast_to(jnp.asarray(habitat, jnp.int32), scene.habitat.shape)
-    )
+    return dataclasses.replace(scene, habitat=jnp.broadcast_to(jnp.asarray(habitat, jnp.int32), scene.habitat.shape))
 
 
 def set_ring(scene: Scene, on) -> Scene:
     """Puts the ring on the leg, or takes it off."""
-    return dataclasses.replace(
-        scene, ring_on=jnp.broadcast_to(jnp.asarray(on, jnp.float32), scene.ring_on.shape)
-    )
+    return dataclasses.replace(scene, ring_on=jnp.broadcast_to(jnp.asarray(on, jnp.float32), scene.ring_on.shape))

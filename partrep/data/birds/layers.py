@@ -11,26 +11,25 @@ import numpy as np
 from flax import struct
 
 from partrep.data.birds import shapes
-from partrep.data.birds.scene import FEET, Scene, place, pose_of, rotation, spots
+from partrep.data.birds.scene import FEET, FEET_APART, Scene, place, pose_of, rotation, spots
 from partrep.data.birds.shapes import Layer
 from partrep.data.birds.world import PARTS, World
 
-FEET_APART = 1.12  # half the distance between the feet, in their own size
 BODY = 1  # owners: 0 is no bird, 1 the body, 2 + i part i; of bird n of a flock 8 n more
 OWNERS_OF_A_BIRD = 2 + len(PARTS)
 
 # The plain body of a bird of scale 1 that looks right: x, y, axis, size along and across, stretch.
 TORSO = np.array(
     [
-        (-0.04, 0.64, 90.0, 0.05, 0.05, 3.0),  # legs
-        (-0.04, 0.65, 0.0, 0.10, 0.065, 0.0),  # ring
-        (-0.17, 0.20, -25.0, 0.56, 0.42, 0.0),  # body
+        (-0.05, 0.62, 90.0, 0.045, 0.045, 3.5),  # legs
+        (-0.05, 0.60, 0.0, 0.11, 0.065, 0.0),  # ring
+        (-0.17, 0.15, -25.0, 0.56, 0.39, 0.0),  # body
         (0.30, -0.32, 0.0, 0.42, 0.42, 0.0),  # head
     ],
     np.float32,
 )
 # Back to front: numbers of parts (0 to 5) and of pieces of the body (6 to 9).
-_DRAWN = np.array([3, 6, 4, 7, 8, 9, 2, 1, 0, 5])
+_DRAWN = np.array([3, 6, 4, 8, 7, 9, 2, 1, 0, 5])
 
 
 @struct.dataclass

@@ -22,14 +22,16 @@ PLACES = np.array(
     [
         (0.81, -0.28, 5.0, 0.25, 0.22),  # beak
         (0.20, -0.79, -100.0, 0.25, 0.25),  # crown
-        (-0.28, 0.22, 160.0, 0.31, 0.25),  # wing
+        (-0.28, 0.19, 160.0, 0.31, 0.25),  # wing
         (-0.82, 0.08, 195.0, 0.27, 0.24),  # tail
-        (-0.04, 0.84, 0.0, 0.175, 0.175),  # feet: one of two, side by side along the axis
+        (-0.05, 0.86, 0.0, 0.175, 0.175),  # feet: one of two, side by side along the axis
         (0.36, -0.30, 0.0, 0.245, 0.245),  # eye
     ],
     np.float32,
 )
 FEET = PARTS.index("feet")
+FEET_APART = 1.12  # half the distance between the feet, in their own size
+EXTENT = np.where(np.arange(len(PARTS))[:, None] == FEET, (1 + FEET_APART, 1.0), 1.0).astype(np.float32)
 
 
 @struct.dataclass
@@ -67,8 +69,8 @@ def _spread(u, low, high):
 def spots(pose, places) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Puts pieces of a bird into the image.
 
-    From rows [n, 5+] as in PLACES: centre [n, 2] in the image (x, y), rotation [n, 2, 2] from the image's axes
-    to the own ones, and size [n, 2].
+    From rows [n, 5+] as in PLACES: centre [n, 2] in the image (x, y), rotation [n, 2, 2] from image to own
+    axes, and size [n, 2].
     """
     mirror, angle, scale, shift = pose
     places = jnp.asarray(places)
@@ -96,25 +98,27 @@ def pose_of(scene: Scene) -> tuple[jax.Array, ...]:
     return scene.mirror, scene.angle, scene.scale, scene.shift
 
 
-def cover(centre: jax.Array, own: jax.Array, size: jax.Array, colour: jax.Array) -> jax.Array:
-    """A branch [8] that hides a part whole, whose centre [2], own axes [2, 2] and size [2] are given."""
-    radius = 1.25 * jnp.min(size)
-    long = jnp.maximum(1.3 * jnp.max(size) - radius, 0.0) + 0.5 * radius
+def cover(part, placed, colour: jax.Array) -> jax.Array:
+    """A branch [8] that hides a part whole, in front of a bird whose parts are placed so."""
+    centre, own, size = (a[part] for a in placed)
+    size = size * jnp.asarray(EXTENT)[part]
+    radius = 1.3 * jnp.min(size)
+    long = jnp.maximum(1.35 * jnp.max(size) - radius, 0.0) + 0.3 * radius
     turn = jnp.arctan2(own[0, 1], own[0, 0])
     return jnp.concatenate([centre, jnp.stack([turn, long, radius]), colour])
 
 
 def _branches(rows: jax.Array, parts, chance: float) -> jax.Array:
-    """Branches [n, 8] from uniforms [n, 10]: either one that hides a part whole, or a long twig near one."""
+    """Branches [n, 8] from uniforms [n, 11]: either one that hides a part whole, or a long twig near one."""
     centre, own, size = parts
 
     def one(u):
-        target = jnp.minimum((u[0] * len(PARTS)).astype(jnp.int32), len(PARTS) - 1)
+        target = _integer(u[0], len(PARTS))
         brown = np.array([0.45, 0.32, 0.2], np.float32) * _spread(u[1], 0.7, 1.3) + 0.12 * (u[2:5] - 0.5)
         near = centre[target] + 0.3 * (u[5:7] - 0.5)
         twig = jnp.stack([u[7] * np.float32(np.pi), _spread(u[8], 0.5, 1.0), _spread(u[9], 0.04, 0.08)])
-        hiding = cover(centre[target], own[target], size[target], brown)
-        return jnp.where(u[8] < chance, hiding, jnp.concatenate([near, twig, brown]))
+        hiding = cover(target, (centre, own, size), brown)
+        return jnp.where(u[10] < chance, hiding, jnp.concatenate([near, twig, brown]))
 
     return jax.vmap(one)(rows)
 
@@ -125,15 +129,18 @@ def _clutter(u: jax.Array) -> jax.Array:
     return jnp.concatenate([_spread(u[:, :5], low, high), jnp.floor(u[:, 5:] * VALUES)], -1)
 
 
+def _integer(u: jax.Array, count: int) -> jax.Array:
+    return jnp.minimum((u * count).astype(jnp.int32), count - 1)
+
+
 def _symbol(u: jax.Array, own: jax.Array, strength) -> jax.Array:
     """The class's own symbol with probability s + (1 - s) / 7, else one of the others, from two uniforms."""
-    other = jnp.minimum((u[1] * VALUES).astype(jnp.int32), VALUES - 1)
-    return jnp.where(u[0] < strength, own, other)
+    return jnp.where(u[0] < strength, own, _integer(u[1], VALUES))
 
 
 def _habitat(u: jax.Array, symbol: jax.Array, world: World, mode: str) -> jax.Array:
     if mode == "conflicting":
-        symbol = symbol + 1 + jnp.minimum((u[1] * (VALUES - 1)).astype(jnp.int32), VALUES - 2)
+        symbol = symbol + 1 + _integer(u[1], VALUES - 1)
     else:
         strength = {"world": world.shortcut, "matched": 1.0, "random": 0.0}[mode]
         symbol = _symbol(u, symbol, strength)
@@ -142,52 +149,76 @@ def _habitat(u: jax.Array, symbol: jax.Array, world: World, mode: str) -> jax.Ar
 
 def _present(u: jax.Array, most: int) -> jax.Array:
     """Half the time all six parts, else without 1 to `most` of them, from uniforms [8]."""
-    lacking = 1 + jnp.minimum((u[1] * most).astype(jnp.int32), most - 1)
+    lacking = 1 + _integer(u[1], most)
     rank = jnp.argsort(jnp.argsort(u[2:]))
     return jnp.where((u[0] < 0.5) | (rank >= lacking), 1.0, 0.0)
 
 
-def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, individual: jax.Array) -> Scene:
-    level, pi = world.settings, np.float32(np.pi)
+def _draws(world: World) -> dict[str, tuple[int, ...]]:
+    """What a scene draws, each from a stream of its own, so that one more number leaves the others alone."""
+    level = world.settings
+    return {
+        "pose": (5,),
+        "light": (6,),
+        "camera": (2,),
+        "values": (6,),
+        "limbs": (6, 5),
+        "habitat": (2,),
+        "ring": (3,),
+        "ground": (8,),
+        "clutter": (level["clutter"], 8),
+        "branches": (level["branches"], 11),
+        "empty": (),
+        "absence": (8,),
+    }
 
-    def draw(stream, *shape):
-        return hashing.uniforms(key, stream, int(np.prod(shape)), jnp).reshape(shape)
 
-    u = draw(0, 14)
-    random_values = jnp.minimum((draw(1, 6) * VALUES).astype(jnp.int32), VALUES - 1)
-    parts, weights = world.extension
-    symbol = jnp.sum(values[parts] * weights) % VALUES
-    limbs = (2 * draw(2, 6, 5) - 1) * np.array([0.05, 0.05, 20.0, 0.12, 0.15], np.float32) * level["wobble"]
+def _pose(u: jax.Array) -> tuple[jax.Array, ...]:
+    """Mirror, angle, scale and shift from uniforms [5]."""
     scale = _spread(u[2], 0.5, 1.0)
     room = 0.03 + 0.9 * (1 - scale)
-    mirror, angle = jnp.where(u[0] < 0.5, 1.0, -1.0), _spread(u[1], -pi / 6, pi / 6)
-    shift = room * (2 * u[3:5] - 1)
-    placed = place((mirror, angle, scale, shift), limbs)
-    chance, extra = draw(3, 4), draw(4, 2)
-    sun = 2 * pi * u[8]
-    own = hashing.uniforms(individual, 5, 9, jnp)
+    turn = np.float32(np.pi / 6)
+    return jnp.where(u[0] < 0.5, 1.0, -1.0), _spread(u[1], -turn, turn), scale, room * (2 * u[3:] - 1)
+
+
+def _light(u: jax.Array, amplitude: float) -> tuple[jax.Array, jax.Array]:
+    """Colour [3], and direction with strength [2], from uniforms [6]."""
+    colour = (1 + amplitude * (2 * u[:3] - 1)) * (1 + 0.5 * amplitude * (2 * u[3] - 1))
+    angle = np.float32(2 * np.pi) * u[4]
+    return colour, _spread(u[5], 0.08, 0.22) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+
+def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, individual: jax.Array) -> Scene:
+    level = world.settings
+    u = hashing.streams(key, _draws(world), jnp)
+    own = hashing.streams(individual, {"unused": (), "tint": (3,), "marks": (6,)}, jnp)
+    parts, weights = world.extension
+    symbol = jnp.sum(values[parts] * weights) % VALUES
+    limbs = (2 * u["limbs"] - 1) * np.array([0.05, 0.05, 20.0, 0.12, 0.15], np.float32) * level["wobble"]
+    pose = _pose(u["pose"])
+    light, sun = _light(u["light"], level["light"])
     return Scene(
-        values=jnp.where(values < 0, random_values, values),
-        present=_present(draw(9, 8), world.absence) if world.absence else jnp.ones(len(PARTS)),
+        values=jnp.where(values < 0, _integer(u["values"], VALUES), values),
+        present=_present(u["absence"], world.absence) if world.absence else jnp.ones(len(PARTS)),
         colour=jnp.full(len(PARTS), -1),
-        bird=(chance[0] >= world.empty).astype(jnp.float32),
-        habitat=_habitat(chance[1:3], symbol, world, mode),
-        ring=_symbol(extra, symbol, world.ring),
-        ring_on=(chance[3] < (1 + world.ring) / 2).astype(jnp.float32),
-        mirror=mirror,
-        angle=angle,
-        scale=scale,
-        shift=shift,
+        bird=(u["empty"] >= world.empty).astype(jnp.float32),
+        habitat=_habitat(u["habitat"], symbol, world, mode),
+        ring=_symbol(u["ring"], symbol, world.ring),
+        ring_on=(u["ring"][2] < (1 + world.ring) / 2).astype(jnp.float32),
+        mirror=pose[0],
+        angle=pose[1],
+        scale=pose[2],
+        shift=pose[3],
         limbs=limbs,
-        light=(1 + level["light"] * (2 * u[5:8] - 1)) * (1 + 0.5 * level["light"] * (2 * u[9] - 1)),
-        sun=_spread(u[10], 0.08, 0.22) * jnp.stack([jnp.cos(sun), jnp.sin(sun)]),
-        tint=_spread(own[:3], 0.35, 0.85),
-        marks=own[3:],
-        ground=draw(6, 8),
-        clutter=_clutter(draw(7, level["clutter"], 8)),
-        branches=_branches(draw(8, level["branches"], 10), placed, level["cover"]),
-        blur=level["blur"] * u[11],
-        noise=level["noise"] * u[12],
+        light=light,
+        sun=sun,
+        tint=_spread(own["tint"], 0.35, 0.85),
+        marks=own["marks"],
+        ground=u["ground"],
+        clutter=_clutter(u["clutter"]),
+        branches=_branches(u["branches"], place(pose, limbs), level["cover"]),
+        blur=level["blur"] * u["camera"][0],
+        noise=level["noise"] * u["camera"][1],
         key=key,
     )
 
@@ -218,10 +249,8 @@ def flock(scenes: Scene, count=None) -> Scene:
     batch, birds = scenes.scale.shape
     if birds > 4:
         raise UserError(f"a flock has {birds} birds; expected at most 4")
-    order = jax.vmap(lambda key: jnp.argsort(hashing.uniforms(key, 10, 4, jnp)))(scenes.key[:, 0])[:, :birds]
+    order = jax.vmap(lambda key: jnp.argsort(hashing.uniforms(key, 4000, 4, jnp)))(scenes.key[:, 0])[:, :birds]
     quarter = jnp.stack([order % 2, order // 2], -1) - 0.5
     there = jnp.arange(birds) < (jnp.full(batch, birds) if count is None else jnp.asarray(count))[:, None]
     bird = scenes.bird * there.astype(jnp.float32)
-    return dataclasses.replace(
-        scenes, scale=0.55 * scenes.scale, shift=quarter + 0.4 * scenes.shift, bird=bird
-    )
+    return dataclasses.replace(scenes, scale=0.55 * scenes.scale, shift=quarter + 0.4 * scenes.shift, bird=bird)

@@ -133,7 +133,7 @@ def distance(layer: Layer, u: jax.Array, v: jax.Array, length: jax.Array, invers
     for k in range(4, -1, -1):
         radius = radius * c + _grid(layer.outline, k)
     slope_u, slope_v = c / _grid(layer.scale, 0), s / _grid(layer.scale, 1)
-    return (length - radius) * jax.lax.rsqrt(slope_u * slope_u + slope_v * slope_v)
+    return (length - radius) * jax.lax.rsqrt(slope_u * slope_u + slope_v * slope_v + 1e-6)
 
 
 def ink(layer: Layer, u: jax.Array, v: jax.Array, length: jax.Array) -> jax.Array:

@@ -16,9 +16,10 @@ VALUES = code.FIELD
 RESERVED = VALUES  # an eighth value that no class shows, for open-set tests
 SPLITS = ("train", "validation", "test")
 
-# How hard a level is. colours, shapes, textures: how many different ones the values of a part share (with fewer,
-# values differ in fewer respects). *_gain: how far apart they lie (1: as drawn). clutter, branches: how many. cover:
-# chance that a branch hides a whole part. light, noise: amplitudes. blur: largest width of edges. wobble: of limbs.
+# How hard a level is. colours, shapes, textures: how many the values of a part share (with fewer,
+# values differ in fewer respects). *_gain: how far apart they lie (1: as drawn). clutter, branches: how many.
+# cover: chance that a branch hides a whole part. light, noise: amplitudes. blur: width of edges at most.
+# wobble: of the limbs.
 LEVELS = {
     "easy": dict(
         colours=7, shapes=7, textures=7, colour_gain=1.0, shape_gain=1.0, texture_gain=1.0,
