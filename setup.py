@@ -40,5 +40,5 @@ setup(
         "contourpy>=1.3",
         "tensorboardX>=2.6",
     ],
-    extras_require={"test": ["pytest>=8.0", "ruff>=0.14", "mypy>=1.15"]},
+    extras_require={"test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.14", "mypy>=1.15"]},
 )

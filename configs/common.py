@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 import partrep
 
 
-def parse(argument: str | None, presets: Sequence[str], keys: dict[str, Sequence[str]]) -> tuple[str, bool, dict[str, str]]:
+def parse(
+    argument: str | None, presets: Sequence[str], keys: dict[str, Sequence[str]]
+) -> tuple[str, bool, dict[str, str]]:
     """Splits a config argument into (preset, smoke, {key: value}).
 
     The first preset is the default. `keys` maps each declared key to its values, the first of them the default;
@@ -31,7 +33,9 @@ def parse(argument: str | None, presets: Sequence[str], keys: dict[str, Sequence
         elif index == 0 and word in presets:
             preset = word
         else:
-            raise partrep.UserError(f"unknown preset {word!r}; expected one of {', '.join(presets)}, then smoke or key=value")
+            raise partrep.UserError(
+                f"unknown preset {word!r}; expected one of {', '.join(presets)}, then smoke or key=value"
+            )
     return preset, smoke, values
 
 

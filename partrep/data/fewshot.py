@@ -40,9 +40,7 @@ class FewshotData:
     def __post_init__(self):
         sets = [s for s in (self.train, self.validation, self.novel) if s is not None]
         if len({s.fingerprint for s in sets}) < len(sets):
-            raise UserError(
-                "two of the base, validation and novel sets hold the same images; expected disjoint sets"
-            )
+            raise UserError("two of the base, validation and novel sets hold the same images; expected disjoint sets")
 
 
 def load(settings: Mapping[str, Any]) -> FewshotData:

@@ -94,9 +94,7 @@ def of_arrays(
         chosen, turn = indices // turns, indices % turns
         picked = images[chosen]
         if rotated:
-            picked = (
-                np.stack([np.rot90(image, k) for image, k in zip(picked, turn)]) if len(picked) else picked
-            )
+            picked = np.stack([np.rot90(image, k) for image, k in zip(picked, turn)]) if len(picked) else picked
         return {"image": picked, "label": (labels[chosen] * turns + turn).astype(np.int32)}
 
     def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
@@ -113,9 +111,7 @@ def of_arrays(
     digest = _fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
     turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
     crossed = source.attributes[attribute] if attribute else None
-    return ImageSet(
-        turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes)
-    )
+    return ImageSet(turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes))
 
 
 def _fingerprint(*parts: Any) -> str:

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from partrep.evaluate.fewshot import Episodes, EpisodeScores, Head, episode_accuracy
+from partrep.evaluate.fewshot import Episodes, EpisodeScores, episode_accuracy
 from partrep.models.heads.aligned import aligned
 from partrep.models.heads.mutual import mutual
 from partrep.models.heads.prototypes import prototypes
 from partrep.models.local import Local
 
 # The settings that every reader tries on validation episodes: the same ones for all.
-CHOICES: dict[str, Head] = {
+CHOICES: dict[str, functools.partial] = {
     "mean": functools.partial(prototypes, distance="cosine"),
     "aligned": functools.partial(aligned, geometry=0.0),
     "aligned, placed": functools.partial(aligned, geometry=2.0),
@@ -26,14 +26,14 @@ class Reading(NamedTuple):
     """A reader's scores on the novel episodes, and the head that validation chose for it."""
 
     head_name: str
-    head: Head
+    head: functools.partial
     vectors: int
     validation: float
     scores: EpisodeScores
 
 
 def read(
-    validation: Local, novel: Local, episodes: tuple[Episodes, Episodes], choices: Mapping[str, Head] = CHOICES
+    validation: Local, novel: Local, episodes: tuple[Episodes, Episodes], choices: Mapping[str, functools.partial] = CHOICES
 ) -> Reading:
     """Chooses a head on validation episodes, the first of equals, and scores it once on the novel ones.
 
@@ -45,9 +45,7 @@ def read(
     vectors = novel.weights.shape[-1]
     if vectors == 1:
         choices = {"mean": CHOICES["mean"]}
-    accuracy = {
-        name: episode_accuracy(validation, episodes[0], head).interval.mean for name, head in choices.items()
-    }
+    accuracy = {name: episode_accuracy(validation, episodes[0], head).interval.mean for name, head in choices.items()}
     best = max(accuracy, key=lambda name: accuracy[name])
     scores = episode_accuracy(novel, episodes[1], choices[best])
     return Reading(best, choices[best], vectors, accuracy[best], scores)

@@ -41,7 +41,6 @@ from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
 
 View = Callable[[PartOutputs], Local]
-VALIDATION_SEED, NOVEL_SEED = 1, 2
 
 # Terms that ask something of the parts or codes themselves; each is a mean over the batch.
 PART_TERMS = {
@@ -70,12 +69,10 @@ class Fewshot:
         """The function from outputs to local vectors that the episodic stage trains."""
         return lookup(local_views.VIEWS, self.config["head"]["view"], "view")
 
-    def head(self, support: Local, query: Local, mask: jax.Array, params: Tree) -> jax.Array:
-        """Logits [Q,C] of the configured few-shot head with its learned parameters."""
-        settings = {k: v for k, v in self.config["head"].items() if k not in ("name", "view")}
-        return lookup(FEWSHOT_HEADS, self.config["head"]["name"], "few-shot head")(
-            support, query, mask, params, **settings
-        )
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        """The keyword settings of the configured few-shot head."""
+        return {k: v for k, v in self.config["head"].items() if k not in ("name", "view")}
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0: the model's, and the parameters of the few-shot head."""
@@ -90,7 +87,7 @@ class Fewshot:
 
     def bound_head(self, variables: Tree) -> jax.tree_util.Partial:
         """The configured head with its learned parameters: `(support, query, mask) -> logits`."""
-        return jax.tree_util.Partial(_with_parameters(self), variables["params"]["head"])
+        return jax.tree_util.Partial(_configured_head(self), params=variables["params"]["head"])
 
     def forward(self, params: Tree, model_state: Tree, images: jax.Array, key: jax.Array) -> tuple[PartOutputs, Tree]:
         """Outputs in training mode, and the new batch statistics."""
@@ -101,12 +98,15 @@ class Fewshot:
 
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
         """Outputs in evaluation mode."""
-        return self.model.apply({**variables, "params": variables["params"]["model"]}, images, False)
+        outputs = self.model.apply({**variables, "params": variables["params"]["model"]}, images, False)
+        assert isinstance(outputs, PartOutputs)
+        return outputs
 
 
 @functools.cache
-def _with_parameters(task: Fewshot):
-    return lambda params, support, query, mask: task.head(support, query, mask, params)
+def _configured_head(task: Fewshot):
+    head = lookup(FEWSHOT_HEADS, task.config["head"]["name"], "few-shot head")
+    return functools.partial(head, **task.head_settings)
 
 
 def make(config: Mapping[str, Any]) -> Fewshot:
@@ -123,6 +123,7 @@ def classification_loss(
     images = task.data.train.decode(batch, stream(key, "augment"))
     outputs, model_state = task.forward(params, model_state, images, key)
     smoothing = task.config["label_smoothing"]
+    assert outputs.logits is not None
     entropy = softmax_cross_entropy(outputs.logits, batch["label"], smoothing).mean()
     correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
     terms = {"classification": (entropy, 1.0), **part_terms(task, outputs)}
@@ -142,12 +143,12 @@ def episodic_loss(
     images = task.data.train.decode(merged, stream(key, "augment"))
     outputs, model_state = task.forward(params, model_state, images, key)
     local = jax.tree.map(lambda x: x.reshape(-1, per_episode, *x.shape[1:]), task.view(outputs))
-    supports = support_shape[1] * support_shape[2]
+    supports, head = support_shape[1] * support_shape[2], _configured_head(task)
 
     def one(local: Local) -> jax.Array:
         support = jax.tree.map(lambda x: x[:supports].reshape(*support_shape[1:], *x.shape[1:]), local)
         query = jax.tree.map(lambda x: x[supports:], local)
-        return task.head(support, query, jnp.ones(support_shape[1:], bool), params["head"])
+        return head(support, query, jnp.ones(support_shape[1:], bool), params["head"])
 
     logits = jax.vmap(one)(local)
     entropy = softmax_cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["query_label"].reshape(-1)).mean()
@@ -170,9 +171,7 @@ class ClassBatches:
 
     def __init__(self, images: ImageSet, batch_size: int, seed: int):
         self.images = images
-        self.order = TrainBatches(
-            len(images), batch_size, seed, sharding.process_index(), sharding.process_count()
-        )
+        self.order = TrainBatches(len(images), batch_size, seed, sharding.process_index(), sharding.process_count())
 
     def __getitem__(self, t: int) -> Batch:
         return self.images.load(self.order[t]["index"])
@@ -184,7 +183,9 @@ class EpisodeBatches:
     def __init__(self, images: ImageSet, settings: Mapping[str, Any], seed: int):
         self.images, self.episodes = images, settings["episodes"]
         if self.episodes % sharding.process_count():
-            raise UserError(f"{self.episodes} episodes a step over {sharding.process_count()} processes; expected a multiple")
+            raise UserError(
+                f"{self.episodes} episodes a step over {sharding.process_count()} processes; expected a multiple"
+            )
         self.sampler = sampler(images, settings, seed)
 
     def __getitem__(self, t: int) -> Batch:
@@ -224,7 +225,9 @@ def stages(task: Fewshot) -> list[Stage]:
         else:
             batches = EpisodeBatches(task.data.train, settings, config["seed"])
         made.append(
-            Stage(name, until, functools.partial(loss, task), batches, dict(settings["optimizer"]), settings["trainable"])
+            Stage(
+                name, until, functools.partial(loss, task), batches, dict(settings["optimizer"]), settings["trainable"]
+            )
         )
     return made
 
@@ -244,8 +247,10 @@ def validate(task: Fewshot, state: TrainState) -> dict[str, float]:
     images = task.data.validation
     assert images is not None
     local = locals_of(task, state.eval_variables, images, (("trained", task.view),))["trained"]
-    episodes = draw_episodes(sampler(images, task.config["evaluation"], seed=VALIDATION_SEED), 100)
-    return {"validation/accuracy": episode_accuracy(local, episodes, task.bound_head(state.eval_variables)).interval.mean}
+    episodes = draw_episodes(sampler(images, task.config["evaluation"], seed=1), 100)
+    return {
+        "validation/accuracy": episode_accuracy(local, episodes, task.bound_head(state.eval_variables)).interval.mean
+    }
 
 
 def locals_of(
@@ -273,5 +278,3 @@ def eval_batches(images: ImageSet, batch_size: int):
     for t in range(len(order)):
         batch = order[t]
         yield {**images.load(batch["index"]), "valid": batch["valid"]}
-
-

@@ -1,17 +1,29 @@
-"""The few-shot task from end to end: make, train, evaluate."""
+"""The few-shot task from end to end: make, check, train, evaluate."""
 
 from __future__ import annotations
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from partrep.tasks import fewshot
+from partrep.tasks.fewshot_check import check_settings, check_task
 from partrep.tasks.fewshot_evaluation import evaluate
 from partrep.tasks.outcome import Outcome
 
 
-def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
-    """Trains in `workdir` and evaluates once."""
+def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
+    """Reads the data, builds the model and raises what is wrong with them; writes nothing.
+
+    Returns the function that trains in a workdir and evaluates.
+    """
+    check_settings(config)
     task = fewshot.make(config)
+    check_task(task)
+    return functools.partial(run, task)
+
+
+def run(task: fewshot.Fewshot, workdir: pathlib.Path) -> Outcome:
+    """Trains in `workdir` and evaluates."""
     return evaluate(task, fewshot.train(task, workdir))

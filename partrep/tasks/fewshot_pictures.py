@@ -1,0 +1,68 @@
+"""The predictions a few-shot report draws: which part of the query met which part of the support."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.evaluate.fewshot import Episodes
+from partrep.evaluate.readers import Reading
+from partrep.models.heads.match import matches
+from partrep.models.local import Local
+from partrep.report.content import EpisodePicture
+from partrep.tasks.maps import Sampled
+
+Pictures = tuple[EpisodePicture, ...]
+
+
+def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) -> tuple[Pictures, Pictures]:
+    """(right, wrong): at most one query of each of the first episodes, up to `most` of either kind."""
+    right: list[EpisodePicture] = []
+    wrong: list[EpisodePicture] = []
+    for e in range(min(len(episodes.query), 5 * most)):
+        drawn = draw(sampled, reading, jax.tree.map(lambda x, e=e: x[e], episodes))
+        # The kind that is scarcer so far comes first, so that no episode shows twice.
+        order = sorted(((right, True), (wrong, False)), key=lambda kind: len(kind[0]))
+        for kept, correct in order:
+            fitting = [p for p in drawn if (p.predicted == p.label) is correct]
+            if fitting and len(kept) < most:
+                kept.append(fitting[0])
+                break
+        if min(len(right), len(wrong)) >= most:
+            break
+    return tuple(right), tuple(wrong)
+
+
+def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodePicture]:
+    """Pictures of the first query of each class of an episode, beside the first support of each."""
+    ways = episode.support.shape[0]
+    queries = episode.query.reshape(ways, -1)[:, 0]
+    maps = sampled.at(np.concatenate([episode.support[:, 0], queries]))
+    support = jax.tree.map(lambda x: x[:ways, None], maps["parts"])
+    query = jax.tree.map(lambda x: x[ways:], maps["parts"])
+    amounts = contributions(sampled, reading, support, query)
+    return [
+        EpisodePicture(
+            support=maps["image"][:ways],
+            query=maps["image"][ways + q],
+            support_assignment=maps["assignment"][:ways],
+            query_assignment=maps["assignment"][ways + q],
+            logits=amounts[q].sum(-1),
+            label=q,
+            contributions=amounts[q],
+            class_names=tuple(sampled.images.names[c] for c in maps["label"][:ways]),
+        )
+        for q in range(ways)
+    ]
+
+
+def contributions(sampled: Sampled, reading: Reading, support: Local, query: Local) -> np.ndarray:
+    """f32 [Q,C,K]: what each part of the query adds to each logit of the head that was reported."""
+    mask = jnp.ones(support.weights.shape[:2], bool)
+    if reading.head_name.startswith("trained"):
+        task = sampled.task
+        settings = {**task.head_settings, "params": sampled.variables["params"]["head"]}
+        return np.asarray(matches(task.config["head"]["name"], support, query, mask, **settings).amount)
+    name = "mutual" if "mutual" in reading.head_name else "aligned"
+    return np.asarray(matches(name, support, query, mask, **reading.head.keywords).amount)

@@ -1,0 +1,116 @@
+"""Whole maps of a sample of images, and how well the parts in them agree with the true ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.data.imageset import Batch, ImageSet
+from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
+from partrep.evaluate.predict import predict
+from partrep.models import local_views
+from partrep.report.content import Discovery, Score
+from partrep.tasks.fewshot import Fewshot
+from partrep.train.state import Tree
+
+Maps = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Maps of evenly spaced images of one set, computed when first read."""
+
+    task: Fewshot
+    variables: Tree
+    images: ImageSet
+
+    @functools.cached_property
+    def maps(self) -> Maps:
+        """Of `discovery_images` images."""
+        count = min(self.task.config["evaluation"]["discovery_images"], len(self.images))
+        return self.at(np.linspace(0, len(self.images) - 1, count).astype(np.int64))
+
+    def at(self, indices: np.ndarray) -> Maps:
+        """Images, maps, local part vectors and, where known, the truth of the images at `indices`."""
+        size = self.task.config["evaluation"]["batch_size"]
+        blocks = (indices[i : i + size] for i in range(0, len(indices), size))
+        batches = (padded(self.images.load(block), size) for block in blocks)
+        return predict(_apply(self.task, self.images), self.variables, batches)
+
+    @property
+    def found(self) -> Found:
+        """Where the model puts its parts."""
+        return Found(self.maps["assignment"], self.maps["background"])
+
+    @property
+    def truth(self) -> PartTruth:
+        """Where the true parts are."""
+        maps = self.maps
+        return PartTruth(maps["part_mask"], maps["keypoints"], maps["visible"] > 0.5, maps["box"])
+
+
+def padded(batch: Batch, size: int) -> Batch:
+    """A batch filled up to `size` with its first example, marked as not valid: one shape, one compiled program."""
+    short = size - len(batch["label"])
+    filled = {k: np.concatenate([v, np.repeat(v[:1], short, 0)]) for k, v in batch.items()}
+    return {**filled, "valid": np.arange(size) < size - short}
+
+
+@functools.cache
+def _apply(task: Fewshot, images: ImageSet):
+    def apply(variables: Tree, batch: Batch) -> Maps:
+        truth = None if images.truth is None else images.truth(batch)
+        image = images.decode(batch, None) if truth is None else truth.image
+        outputs = task.outputs(variables, image)
+        maps = {
+            "image": image,
+            "label": batch["label"],
+            "features": outputs.features.astype(jnp.float32),
+            "assignment": outputs.parts.assignment,
+            "background": outputs.parts.background,
+            "presence": outputs.parts.presence,
+            "parts": local_views.parts(outputs),
+        }
+        if truth is not None:
+            maps |= {name: getattr(truth, name) for name in ("part_mask", "keypoints", "visible", "box")}
+        return maps
+
+    return apply
+
+
+def discovery_scores(train: Sampled, test: Sampled) -> dict[str, dict[str, float]]:
+    """Part discovery scores of the model and of what needs no training, at equal numbers of regions."""
+    found = {"model": (train.found, test.found)}
+    found |= baselines(train.maps["features"], test.maps["features"], train.found, train.task.config["seed"])
+    return discovery_table(found, train.truth, test.truth, groups=test.maps["label"])
+
+
+COLUMNS = {
+    "NMI": ("nmi_foreground", "normalised mutual information of found and true parts over the pixels of true parts"),
+    "ARI": ("ari_foreground", "adjusted Rand index over the same pixels: 0 is chance"),
+    "AMI": ("ami_foreground", "mutual information adjusted for chance over the same pixels"),
+    "AMI, all": ("ami_all", "the same over all pixels, body and background being labels too"),
+    "keypoint error": ("keypoint_error", "of a linear regression from part centres, in per cent of the box's side"),
+    "part IoU": ("iou_mean", "overlap with the true parts, matched one to one"),
+}
+
+
+def discovery_page(table: Mapping[str, Mapping[str, float]]) -> Discovery | None:
+    """The table as the report shows it."""
+    if not table:
+        return None
+    rows = tuple(
+        Score(name, {c: scores[key] for c, (key, _) in COLUMNS.items()}, reference=name == "model")
+        for name, scores in table.items()
+    )
+    return Discovery(
+        rows,
+        lower_is_better=frozenset({"keypoint error"}),
+        descriptions={column: text for column, (_, text) in COLUMNS.items()},
+        note="Images of the novel classes, equal numbers of regions for all; the baselines read the same features.",
+    )

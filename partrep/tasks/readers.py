@@ -1,0 +1,98 @@
+"""The readers of one network that a few-shot run compares: parts, and what else its map could be read as."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.discovery.kmeans import fit_kmeans
+from partrep.evaluate.fewshot import Episodes, coarsen, draw_episodes
+from partrep.evaluate.readers import CHOICES, Reading, read
+from partrep.models import local_views
+from partrep.models.local import Local
+from partrep.models.outputs import PartOutputs
+from partrep.tasks.fewshot import Fewshot, View, locals_of, sampler
+from partrep.train.state import Tree
+
+RAW, UNTRAINED = "raw pixels", "untrained model"
+PARTS, POOLED, DENSE, GRID, KMEANS = "parts", "global pooling", "dense locations", "fixed grid", "k-means parts"
+NOTES = {
+    RAW: "nearest neighbour by correlation of the pixels",
+    UNTRAINED: "the same network before its first step",
+    PARTS: "same part meets same part",
+    POOLED: "mean over all locations of the same network",
+    DENSE: "locations of the same network, each by itself",
+    GRID: "fixed cells of the same network's map",
+    KMEANS: "clusters of the same network's features",
+}
+VALIDATION_SEED, NOVEL_SEED = 1, 2
+
+
+def part_count(task: Fewshot, variables: Tree) -> int:
+    """K of the part method."""
+    size, channels = task.config["data"]["size"], task.data.channels
+    shape = jax.eval_shape(task.outputs, variables, jnp.zeros((1, size, size, channels)))
+    return shape.codes.shape[1]
+
+
+def views(task: Fewshot, parts: int, features: np.ndarray) -> dict[str, View]:
+    """The views compared on one network; of one with a single part, only those that are not the same as another.
+
+    `features` [n,h,w,D], of images of the base classes, are what the k-means parts are fitted on.
+    """
+    made: dict[str, View] = {POOLED: local_views.pooled, DENSE: dense_view(task.config["evaluation"]["dense"] ** 2)}
+    if parts > 1:
+        centroids = jnp.asarray(fit_kmeans(features, parts, task.config["seed"]))
+        made[GRID] = functools.partial(local_views.grid, cells=max(2, round(parts**0.5)))
+        made[KMEANS] = functools.partial(local_views.nearest_centroid, centroids=centroids)
+        made[PARTS] = local_views.parts
+    return made
+
+
+def dense_view(most: int) -> View:
+    """All locations, halved until at most `most` are left."""
+
+    def view(outputs: PartOutputs) -> Local:
+        return coarsen(local_views.dense(outputs), most)
+
+    return view
+
+
+def choices(task: Fewshot, variables: Tree, reader: str) -> Mapping[str, functools.partial]:
+    """The heads a reader tries on validation; parts may have a head that was trained with them."""
+    if reader != PARTS:
+        return CHOICES
+    # A head that forgets which part is which could not say what each part counted.
+    tried: dict[str, functools.partial] = {name: head for name, head in CHOICES.items() if name != "mean"}
+    if task.config["stages"].get("episodes", {}).get("steps"):
+        tried[f"trained {task.config['head']['name']}"] = task.bound_head(variables)
+    return tried
+
+
+def validation_episodes(task: Fewshot) -> Episodes:
+    """The episodes that choose each reader's head."""
+    assert task.data.validation is not None
+    settings = task.config["evaluation"]
+    return draw_episodes(sampler(task.data.validation, settings, VALIDATION_SEED), settings["validation_episodes"])
+
+
+def novel_episodes(task: Fewshot) -> Episodes:
+    """The episodes that are reported, the same ones for every reader, run and seed."""
+    assert task.data.novel is not None
+    settings = task.config["evaluation"]
+    return draw_episodes(sampler(task.data.novel, settings, NOVEL_SEED), settings["episodes"])
+
+
+def read_all(task: Fewshot, variables: Tree, compared: Mapping[str, View]) -> dict[str, Reading]:
+    """Each view's reading: its head chosen on the validation classes, its scores on the novel ones."""
+    assert task.data.validation is not None and task.data.novel is not None
+    episodes = validation_episodes(task), novel_episodes(task)
+    pairs = tuple(compared.items())
+    validation, novel = (
+        locals_of(task, variables, images, pairs) for images in (task.data.validation, task.data.novel)
+    )
+    return {name: read(validation[name], novel[name], episodes, choices(task, variables, name)) for name, _ in pairs}
