@@ -26,7 +26,7 @@ def equivariance(assignment: jax.Array, returned: jax.Array, valid: jax.Array | 
         ValueError: shapes that do not agree.
 
     Example:
-        >>> a = jax.random.uniform(jax.random.key(0), (1, 3, 4, 4))
+        >>> a = jnp.arange(48.0).reshape(1, 3, 4, 4)
         >>> abs(round(float(equivariance(a, 2 * a)[0]), 5))
         0.0
 
@@ -42,7 +42,5 @@ def equivariance(assignment: jax.Array, returned: jax.Array, valid: jax.Array | 
     a, b = assignment.astype(jnp.float32), returned.astype(jnp.float32)
     weight = jnp.ones(a[:, :1].shape) if valid is None else valid.astype(jnp.float32)[:, None]
     aa, bb, ab = (jnp.sum(weight * x, axis=(2, 3)) for x in (a * a, b * b, a * b))
-    cosine = (
-        ab * jax.lax.rsqrt(jnp.maximum(aa, SMALLEST_ENERGY)) * jax.lax.rsqrt(jnp.maximum(bb, SMALLEST_ENERGY))
-    )
+    cosine = ab * jax.lax.rsqrt(jnp.maximum(aa, SMALLEST_ENERGY)) * jax.lax.rsqrt(jnp.maximum(bb, SMALLEST_ENERGY))
     return 1.0 - jnp.mean(cosine, axis=1)

@@ -36,9 +36,7 @@ def split_background(assignment: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     sizes = check_shapes("split_background", assignment=(assignment, "B K h w"))
     if sizes["K"] < 2:
-        raise ValueError(
-            "split_background: assignment has 1 part; expected 2 or more, the last the background"
-        )
+        raise ValueError("split_background: assignment has 1 part; expected 2 or more, the last the background")
     return assignment[:, :-1], assignment[:, -1]
 
 
@@ -240,9 +238,7 @@ def soft_assign(similarity: jax.Array, temperature: float = 0.05, iterations: in
     sizes = check_shapes("soft_assign", similarity=(similarity, "B K h w"))
     parts, count = sizes["K"], sizes["h"] * sizes["w"]
     if parts > count:
-        raise ValueError(
-            f"soft_assign: {parts} parts, {count} locations; expected no more parts than locations"
-        )
+        raise ValueError(f"soft_assign: {parts} parts, {count} locations; expected no more parts than locations")
     _check_positive("soft_assign", temperature=temperature, iterations=iterations)
     logits = similarity.astype(jnp.float32).reshape(-1, parts, count) / temperature
 

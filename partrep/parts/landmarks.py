@@ -44,7 +44,7 @@ class Landmarks(nn.Module):
         ValueError: features without four axes.
 
     Example:
-        >>> features = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+        >>> features = jnp.ones((2, 4, 4, 8))
         >>> start = jax.jit(Landmarks(parts=3).init_with_output, static_argnames="train")
         >>> parts, variables = start(jax.random.key(1), features, train=False)
         >>> parts.vectors.shape, parts.background.shape

@@ -219,9 +219,7 @@ def whitened_dot(
     check_shapes("whitened_dot", features=(features, "... D"), mean=(mean, "D"))
     size = mean.shape[0]
     if covariance.shape != (size, size):
-        raise ValueError(
-            f"whitened_dot: covariance has shape {covariance.shape}; expected [D,D] with D={size}"
-        )
+        raise ValueError(f"whitened_dot: covariance has shape {covariance.shape}; expected [D,D] with D={size}")
     covariance = covariance.astype(jnp.float32)
     regular = covariance + ridge * jnp.trace(covariance) / size * jnp.eye(size)
     centred = (queries - mean).astype(jnp.float32)
@@ -243,9 +241,7 @@ def fold_queries(queries: jax.Array, key_kernel: jax.Array, query_kernel: jax.Ar
     return jnp.matmul(projected, key_kernel.T, precision=EXACT) / jnp.sqrt(key_kernel.shape[1])
 
 
-def scaled_dot(
-    features: jax.Array, queries: jax.Array, key_kernel: jax.Array, query_kernel: jax.Array
-) -> jax.Array:
+def scaled_dot(features: jax.Array, queries: jax.Array, key_kernel: jax.Array, query_kernel: jax.Array) -> jax.Array:
     """Attention logits with projections, `s_kn = <U^T q_k, V^T z_n> / sqrt(A)`.
 
     Args:

@@ -26,9 +26,7 @@ def matches():
 
     def check(loss, oracle, x, rtol=1e-3, atol=1e-5, step=1e-6):
         x = np.asarray(x, np.float64)
-        value, gradient = jax.jit(lambda a: (loss(a), jax.grad(lambda b: jnp.sum(loss(b)))(a)))(
-            jnp.float32(x)
-        )
+        value, gradient = jax.jit(lambda a: (loss(a), jax.grad(lambda b: jnp.sum(loss(b)))(a)))(jnp.float32(x))
         assert value.dtype == jnp.float32
         np.testing.assert_allclose(value, oracle(x), rtol=rtol, atol=atol)
         np.testing.assert_allclose(gradient, _numeric_gradient(oracle, x, step), rtol=rtol, atol=atol)

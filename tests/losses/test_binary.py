@@ -50,9 +50,7 @@ def test_masked_examples_may_hold_anything(loss):
 
 
 def test_bad_shapes_are_named():
-    with pytest.raises(
-        ValueError, match=r"bit_balance: codes has shape \(3,\); expected \[B,M\] or \[B,K,M\]"
-    ):
+    with pytest.raises(ValueError, match=r"bit_balance: codes has shape \(3,\); expected \[B,M\] or \[B,K,M\]"):
         bit_balance(jnp.ones(3))
     with pytest.raises(ValueError, match="where has shape"):
         bit_decorrelation(jnp.ones((3, 2)), jnp.ones(2, bool))

@@ -40,16 +40,14 @@ def test_orthonormal_vectors_cost_nothing_and_length_does_not_matter():
     basis = np.linalg.qr(RNG.normal(size=(5, 5)))[0][:4]
     assert float(orthogonality(jnp.float32(basis))) < 1e-12
     scaled = VECTORS * RNG.uniform(0.1, 9, size=(2, 4, 1))
-    np.testing.assert_allclose(
-        orthogonality(jnp.float32(scaled)), orthogonality(jnp.float32(VECTORS)), rtol=1e-5
-    )
+    np.testing.assert_allclose(orthogonality(jnp.float32(scaled)), orthogonality(jnp.float32(VECTORS)), rtol=1e-5)
 
 
 def test_absent_parts_cost_nothing_and_have_no_gradient():
     vectors = jnp.float32(VECTORS).at[:, 1].set(0.0)
-    gradient = jax.grad(lambda v: orthogonality(v).sum())(vectors)
-    np.testing.assert_array_equal(gradient[:, 1], 0.0)
-    kept = jnp.delete(vectors, 1, axis=1)
+    gradient = jax.jit(jax.grad(lambda v: orthogonality(v).sum()))(vectors)
+    np.testing.assert_array_equal(np.asarray(gradient)[:, 1], 0.0)
+    kept = jnp.float32(np.delete(VECTORS, 1, axis=1))
     np.testing.assert_allclose(orthogonality(vectors) * 16, orthogonality(kept) * 9, rtol=1e-5)
 
 

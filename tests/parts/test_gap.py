@@ -11,7 +11,7 @@ from partrep.parts.gap import Gap
 
 def test_gap_is_the_mean():
     features = jax.random.normal(jax.random.key(0), (2, 3, 4, 5)).astype(jnp.bfloat16)
-    parts = Gap().apply({}, features, train=True)
+    parts = jax.jit(lambda z: Gap().apply({}, z, train=True))(features)
     expected = np.asarray(features, np.float64).mean((1, 2))
     np.testing.assert_allclose(parts.vectors[:, 0], expected, rtol=1e-5, atol=1e-6)
     assert parts.vectors.dtype == jnp.float32 and parts.background is None and parts.scores is None

@@ -118,15 +118,11 @@ def test_no_array_of_all_pairs_of_features_is_made():
         (lambda: similarity.cosine(jnp.ones((2, 3, 3, 4)), jnp.ones((5, 3))), r"queries .* with D=4"),
         (lambda: similarity.dot(jnp.ones((2, 3, 3, 4)), jnp.ones((3, 5, 4))), r"queries .* with B=2, D=4"),
         (
-            lambda: similarity.whitened_dot(
-                jnp.ones((2, 3, 3, 4)), jnp.ones((5, 4)), jnp.ones(4), jnp.ones((4, 3))
-            ),
+            lambda: similarity.whitened_dot(jnp.ones((2, 3, 3, 4)), jnp.ones((5, 4)), jnp.ones(4), jnp.ones((4, 3))),
             "covariance has shape",
         ),
         (
-            lambda: similarity.scaled_dot(
-                jnp.ones((2, 3, 3, 4)), jnp.ones((5, 4)), jnp.ones((3, 2)), jnp.ones((4, 2))
-            ),
+            lambda: similarity.scaled_dot(jnp.ones((2, 3, 3, 4)), jnp.ones((5, 4)), jnp.ones((3, 2)), jnp.ones((4, 2))),
             "key_kernel has shape",
         ),
     ],

@@ -19,9 +19,7 @@ def jittered(key):
     variables = jax.jit(lambda k: MODEL.init(k, FEATURES, train=False))(key)
     leaves, structure = jax.tree.flatten(variables)
     keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(
-        structure, [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)]
-    )
+    return jax.tree.unflatten(structure, [x + 0.1 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)])
 
 
 VARIABLES = jittered(jax.random.key(1))
@@ -83,9 +81,7 @@ def test_permuting_queries_permutes_every_field():
     moved = {**VARIABLES["params"], "queries": VARIABLES["params"]["queries"][order]}
     before, after = APPLY(VARIABLES, FEATURES), APPLY({"params": moved}, FEATURES)
     for name in ("similarity", "assignment", "vectors", "presence", "centroid"):
-        np.testing.assert_allclose(
-            getattr(after, name), getattr(before, name)[:, order], rtol=1e-3, atol=1e-5
-        )
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name)[:, order], rtol=1e-3, atol=1e-5)
 
 
 def test_the_background_is_none_and_shares_sum_to_one():
@@ -102,9 +98,7 @@ def test_without_position_a_shuffled_image_has_the_same_parts():
     blind = jax.jit(lambda z: model.apply(variables, z, train=False))
     plain, mixed = blind(FEATURES), blind(shuffled)
     np.testing.assert_allclose(mixed.vectors, plain.vectors, rtol=1e-4, atol=1e-5)
-    assert (
-        float(jnp.abs(APPLY(VARIABLES, shuffled).vectors - APPLY(VARIABLES, FEATURES).vectors).max()) > 1e-3
-    )
+    assert float(jnp.abs(APPLY(VARIABLES, shuffled).vectors - APPLY(VARIABLES, FEATURES).vectors).max()) > 1e-3
 
 
 def test_linear_head_is_explained_exactly_by_location():
