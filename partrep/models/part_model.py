@@ -74,7 +74,7 @@ def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Modu
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(fields).items()}
     if "name" not in settings:
         raise UserError(f"{kind} without a name; known: {', '.join(sorted(table))}")
-    name = settings.pop("name")
+    name = str(settings.pop("name"))
     module = lookup(table, name, kind)
     known = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
     if unknown := sorted(set(settings) - set(known)):

@@ -57,9 +57,7 @@ def test_grid_of_split_cells_is_the_mean_of_a_finer_map(outputs):
 
 
 def test_one_vector_an_image(outputs):
-    np.testing.assert_allclose(
-        pooled(outputs).vectors[:, 0], outputs.features.mean((1, 2)), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(pooled(outputs).vectors[:, 0], outputs.features.mean((1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(embedding(outputs).vectors[:, 0], outputs.embedding)
     np.testing.assert_array_equal(pooled(outputs).positions, np.full((B, 1, 2), 0.5))
 
@@ -83,12 +81,8 @@ def test_nearest_centroid(outputs):
         for k, found in members.items():
             assert float(local.weights[b, k]) == bool(found)
             if found:
-                np.testing.assert_allclose(
-                    local.vectors[b, k], np.mean([x for x, _ in found], 0), rtol=1e-5, atol=1e-6
-                )
-                np.testing.assert_allclose(
-                    local.positions[b, k], np.mean([p for _, p in found], 0), rtol=1e-5
-                )
+                np.testing.assert_allclose(local.vectors[b, k], np.mean([x for x, _ in found], 0), rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(local.positions[b, k], np.mean([p for _, p in found], 0), rtol=1e-5)
     assert float(local.weights[0, 3]) == 0.0
     np.testing.assert_array_equal(local.positions[0, 3], [0.5, 0.5])
 

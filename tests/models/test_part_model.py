@@ -23,7 +23,7 @@ CONFIG = {
 def run():
     model = build(CONFIG, classes=5)
     image = np.random.default_rng(0).uniform(size=(2, 16, 16, 3)).astype(np.float32)
-    variables = model.init(jax.random.key(0), image, True)
+    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, True))(image)
     return model, variables, image, jax.jit(lambda v, x: model.apply(v, x, False))(variables, image)
 
 
@@ -54,8 +54,8 @@ def test_contributions_sum_to_the_logits_less_the_bias(run):
 
 def test_the_model_standardises(run):
     model, variables, image, out = run
-    inner = model.backbone.apply(
-        {c: tree["backbone"] for c, tree in variables.items()}, (image - 0.5) / 0.25, False
+    inner = jax.jit(lambda v, x: model.backbone.apply(v, x, False))(
+        {c: tree["backbone"] for c, tree in variables.items()}, (image - 0.5) / 0.25
     )
     np.testing.assert_allclose(out.features, inner, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(standardise(jnp.array([0.0, 0.5, 1.0])), [-2.0, 0.0, 2.0])
@@ -91,9 +91,7 @@ def test_scores_stand_in_for_vectors():
 
     base = build(CONFIG, classes=5)
     model = PartModel(base.backbone, Scores(), base.bottleneck)
-    out = jax.eval_shape(
-        lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 16, 16, 3)), True)[0]
-    )
+    out = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 16, 16, 3)), True)[0])
     assert out.codes.shape == (2, 2, 1)
     empty = Parts(None, None, None, None, None, None, None)
     with pytest.raises(UserError, match="neither vectors nor scores"):

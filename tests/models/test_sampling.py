@@ -10,6 +10,7 @@ from partrep import UserError
 from partrep.models.sampling import bilinear_points, tent_weights
 
 B, H, W, D, P = 2, 4, 5, 3, 70
+read = jax.jit(bilinear_points, static_argnames="form")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,14 @@ def oracle(maps, points):
 
 @pytest.mark.parametrize("form", ["tents", "gather", "auto"])
 def test_against_loops(form, inputs):
-    out = jax.jit(lambda m, p: bilinear_points(m, p, form))(*inputs)
+    out = read(*inputs, form)
     np.testing.assert_allclose(out, oracle(*inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_cell_centres_read_the_cells_and_half_a_cell_outside_reads_zero(inputs):
     maps, points = inputs
     for form in ("tents", "gather"):
-        out = bilinear_points(maps, points, form)
+        out = read(maps, points, form)
         np.testing.assert_allclose(out[0, 2], maps[0, 0, 0], rtol=1e-6)
         np.testing.assert_allclose(out[0, 3:6], 0.0, atol=1e-6)
 
@@ -48,9 +49,7 @@ def test_gradients_agree(inputs):
     probe = np.random.default_rng(1).normal(size=(B, P, D)).astype(np.float32)
 
     def slopes(form):
-        return jax.jit(jax.grad(lambda m, p: (bilinear_points(m, p, form) * probe).sum(), (0, 1)))(
-            maps, points
-        )
+        return jax.jit(jax.grad(lambda m, p: (bilinear_points(m, p, form) * probe).sum(), (0, 1)))(maps, points)
 
     tents, gather = slopes("tents"), slopes("gather")
     np.testing.assert_allclose(tents[0], gather[0], rtol=1e-4, atol=1e-4)

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep.models.backbones.layers import batch_norm, conv3x3, max_pool
+from partrep.models.backbones.layers import batch_norm, conv3x3, max_pool, per_stage
 
 
 class Conv4(nn.Module):
@@ -32,7 +32,7 @@ class Conv4(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]."""
         x = image.astype(self.dtype)
-        for width, stride in zip(self.widths, self.strides, strict=True):
+        for width, stride in per_stage(widths=self.widths, strides=self.strides):
             x = conv3x3(width, dtype=self.dtype)(x)
             x = max_pool(nn.relu(batch_norm(train, self.dtype)(x)), stride)
         return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -35,6 +36,18 @@ def conv3x3(width: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
 def conv1x1(width: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
     """A bias-free 1x1 convolution."""
     return nn.Conv(width, (1, 1), (stride, stride), use_bias=False, kernel_init=he_normal, dtype=dtype)
+
+
+def per_stage(**settings: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Goes through settings that have one entry a stage; refuses settings of different lengths.
+
+    >>> list(per_stage(widths=(8, 16), strides=(1, 2)))
+    [(8, 1), (16, 2)]
+    """
+    if len({len(values) for values in settings.values()}) != 1:
+        found = ", ".join(f"{name} {tuple(values)}" for name, values in settings.items())
+        raise UserError(f"{found}; expected one entry a stage in each")
+    return zip(*settings.values(), strict=True)
 
 
 def max_pool(x: jax.Array, size: int) -> jax.Array:

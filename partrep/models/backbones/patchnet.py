@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep.models.backbones.layers import batch_norm, conv3x3, he_normal, patches
+from partrep.models.backbones.layers import batch_norm, conv3x3, he_normal, patches, per_stage
 
 
 class ResidualBlock(nn.Module):
@@ -51,7 +51,8 @@ class PatchNet(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]."""
         x = patches(image.astype(self.dtype), self.patch)
-        for i, (width, depth, stride) in enumerate(zip(self.widths, self.depths, self.strides, strict=True)):
+        stages = per_stage(widths=self.widths, depths=self.depths, strides=self.strides)
+        for i, (width, depth, stride) in enumerate(stages):
             x = patches(x, stride)
             if i == 0 or x.shape[-1] != width:
                 x = nn.Dense(width, use_bias=False, kernel_init=he_normal, dtype=self.dtype)(x)

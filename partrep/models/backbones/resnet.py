@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep.models.backbones.layers import batch_norm, conv1x1, conv3x3, he_normal, max_pool
+from partrep import lookup
+from partrep.models.backbones.layers import batch_norm, conv1x1, conv3x3, he_normal, max_pool, per_stage
 
 
 class FewShotBlock(nn.Module):
@@ -49,9 +50,12 @@ class ResNet12(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]."""
         x = image.astype(self.dtype)
-        for width, stride in zip(self.widths, self.strides, strict=True):
+        for width, stride in per_stage(widths=self.widths, strides=self.strides):
             x = FewShotBlock(width, stride, self.dtype)(x, train)
         return x
+
+
+STEMS = {"standard": (7, 2, 3), "small": (3, 1, 1)}  # Size, stride and padding of the first convolution.
 
 
 class BasicBlock(nn.Module):
@@ -97,7 +101,7 @@ class ResNet18(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]."""
         x = image.astype(self.dtype)
-        size, stride, pad = (7, 2, 3) if self.stem == "standard" else (3, 1, 1)
+        size, stride, pad = lookup(STEMS, self.stem, "stem of ResNet-18")
         x = nn.Conv(
             self.widths[0],
             (size, size),
@@ -110,7 +114,8 @@ class ResNet18(nn.Module):
         x = nn.relu(batch_norm(train, self.dtype)(x))
         if self.stem == "standard":
             x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-        for depth, width, first in zip(self.stages, self.widths, self.strides, strict=True):
+        stages = per_stage(stages=self.stages, widths=self.widths, strides=self.strides)
+        for depth, width, first in stages:
             for i in range(depth):
                 x = BasicBlock(width, first if i == 0 else 1, self.dtype)(x, train)
         return x

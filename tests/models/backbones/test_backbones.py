@@ -40,9 +40,7 @@ def test_training_uses_and_moves_the_statistics(run):
     _, variables, image, apply = run
     before = variables["batch_stats"]
     trained, moved = apply(variables, image, True)
-    assert any(
-        not np.allclose(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(moved["batch_stats"]))
-    )
+    assert any(not np.allclose(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(moved["batch_stats"])))
     for _ in range(200):
         _, moved = apply({**variables, **moved}, image, True)
     # With the statistics of this very batch, evaluation gives what training gave (variance is not unbiased).

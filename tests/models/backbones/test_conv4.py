@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from partrep import UserError
 from partrep.models.backbones import BACKBONES
 
 
@@ -19,5 +20,5 @@ def test_a_finer_grid(describe):
 
 
 def test_widths_and_strides_must_pair(describe):
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(UserError, match=r"widths \(8, 8\), strides \(2,\); expected one entry a stage"):
         describe(BACKBONES["conv4"](widths=(8, 8), strides=(2,)), (1, 16, 16, 3))

@@ -39,7 +39,5 @@ def test_strided_convolutions_pad_one_on_every_side():
     kernel = np.random.default_rng(1).normal(size=(3, 3, 1, 1)).astype(np.float32)
     out = conv3x3(1, 2).apply({"params": {"kernel": kernel}}, x)
     padded = np.pad(x[0, :, :, 0], 1)
-    expected = [
-        [(padded[i : i + 3, j : j + 3] * kernel[..., 0, 0]).sum() for j in (0, 2, 4)] for i in (0, 2, 4)
-    ]
+    expected = [[(padded[i : i + 3, j : j + 3] * kernel[..., 0, 0]).sum() for j in (0, 2, 4)] for i in (0, 2, 4)]
     np.testing.assert_allclose(out[0, :, :, 0], expected, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from partrep import UserError
 from partrep.models.backbones import BACKBONES
 
 
@@ -22,3 +25,8 @@ def test_resnet18_grids(describe):
     assert describe(fine, (1, 224, 224, 3))[0] == (1, 14, 14, 512)
     small = BACKBONES["resnet18"](stem="small", strides=(1, 2, 2, 1))
     assert describe(small, (1, 32, 32, 3))[0] == (1, 8, 8, 512)
+
+
+def test_unknown_stem(describe):
+    with pytest.raises(UserError, match="unknown stem of ResNet-18 'tiny'; known: small, standard"):
+        describe(BACKBONES["resnet18"](stem="tiny"), (1, 32, 32, 3))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -60,19 +63,20 @@ def test_baseline_plus_plus_follows_adam(shots, oracle):
 
 def test_the_head_uses_the_fit(episode, oracle):
     support, query, mask = episode
-    out = np.asarray(baseline_plus_plus(support, query, mask, steps=5))
+    out = np.asarray(jax.jit(partial(baseline_plus_plus, steps=5))(support, query, mask))
     asked = np.array([(v * w[:, None]).sum(0) / w.sum() for v, w in zip(query.vectors, query.weights)])
     images = np.zeros((3, 2, 6), np.float32)
     for c, i in zip(*np.nonzero(mask)):
         kept = support.weights[c, i] > 0
         w = support.weights[c, i][kept]
         images[c, i] = (support.vectors[c, i][kept] * w[:, None]).sum(0) / w.sum()
-    weights = np.asarray(baseline_plus_plus_fit(images, mask, steps=5)["weights"])
+    weights = np.asarray(jax.jit(partial(baseline_plus_plus_fit, steps=5))(images, mask)["weights"])
     np.testing.assert_allclose(out, 10 * oracle.unit(asked) @ weights.T, rtol=1e-4, atol=1e-4)
     images[mask] = oracle.unit(images[mask])
     fit = ridge_fit(images, mask)
     expected = oracle.unit(asked) @ np.asarray(fit["weights"]) + np.asarray(fit["bias"])
-    np.testing.assert_allclose(linear_readout(support, query, mask), expected, rtol=1e-3, atol=1e-4)
+    out = jax.jit(linear_readout)(support, query, mask)
+    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_ridge_solves_the_normal_equations(shots):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -38,9 +40,7 @@ def contributions(support, query, mask, scale, geometry, align, unit):
                 out[q, c, k] += together[k] / together.sum() * (unit(query.vectors[q, k]) @ template)
             for i, shot in enumerate(shots):
                 w = query.weights[q] * s[i]
-                left = residuals(
-                    np.float64(support.positions[c, shot]), np.float64(query.positions[q]), w, align
-                )
+                left = residuals(np.float64(support.positions[c, shot]), np.float64(query.positions[q]), w, align)
                 out[q, c] -= geometry * np.where(w > 0, w / w.sum() * left, 0) / len(shots)
     return scale * out
 
@@ -49,15 +49,19 @@ def contributions(support, query, mask, scale, geometry, align, unit):
 def test_contributions(episode, oracle, align):
     expected = contributions(*episode, 7.0, 3.0, align, oracle.unit)
     settings = {"scale": 7.0, "geometry": 3.0, "align": align}
-    out = np.asarray(aligned_contributions(*episode, **settings))
+    out = np.asarray(jax.jit(partial(aligned_contributions, **settings))(*episode))
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(out.sum(-1), aligned(*episode, **settings), rtol=1e-5, atol=1e-5)
+    logits = jax.jit(partial(aligned, **settings))(*episode)
+    np.testing.assert_allclose(out.sum(-1), logits, rtol=1e-5, atol=1e-5)
 
 
 def test_parameters_multiply_scale_and_geometry(episode):
     params = {"log_scale": np.log(2.0), "log_geometry": np.log(3.0)}
     np.testing.assert_allclose(
-        aligned(*episode, params), aligned(*episode, scale=20.0, geometry=15.0), rtol=1e-4, atol=1e-4
+        jax.jit(aligned)(*episode, params),
+        jax.jit(partial(aligned, scale=20.0, geometry=15.0))(*episode),
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 
@@ -87,7 +91,7 @@ def test_similarity_of_one_part_or_one_point_is_free_and_finite():
     def left(target):
         return (fit_positions(source, target, weights, "similarity")[0] ** 2).sum()
 
-    value, slope = jax.value_and_grad(left)(np.random.default_rng(0).uniform(size=(3, 2)).astype(np.float32))
+    value, slope = jax.jit(jax.value_and_grad(left))(np.random.default_rng(0).uniform(size=(3, 2)).astype(np.float32))
     assert float(value) < 1e-10 and np.isfinite(slope).all()
 
 

@@ -21,8 +21,9 @@ def inputs():
 
 def head_and_variables(name, codes, presence, **fields):
     head = HEADS[name](classes=C, **fields)
-    start = head.init(jax.random.key(0), codes, presence, False)
-    return head, jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), start)
+    shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), codes, presence, False))
+    rng = np.random.default_rng(1)
+    return head, jax.tree.map(lambda s: rng.normal(0.3, 0.5, s.shape).astype(np.float32), shapes)
 
 
 def unit(x):
@@ -58,9 +59,7 @@ CASES = [(name, {}) for name in HEADS] + [("parts_cosine", {"shared": True})]
 def test_against_loops(name, fields, inputs):
     head, variables = head_and_variables(name, *inputs, **fields)
     share, logits = oracle(name, variables["params"], *inputs, **fields)
-    np.testing.assert_allclose(
-        head.apply(variables, *inputs, method="contributions"), share, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(head.apply(variables, *inputs, method="contributions"), share, rtol=1e-5, atol=1e-5)
     out = head.apply(variables, *inputs, False)
     assert out.dtype == jnp.float32
     np.testing.assert_allclose(out, logits, rtol=1e-5, atol=1e-5)
@@ -74,9 +73,7 @@ def test_taking_a_part_away_takes_exactly_its_contribution(name, inputs):
     for k in range(K):
         without = codes.copy()
         without[:, k] = 0
-        change = head.apply(variables, codes, presence, False) - head.apply(
-            variables, without, presence, False
-        )
+        change = head.apply(variables, codes, presence, False) - head.apply(variables, without, presence, False)
         np.testing.assert_allclose(change, share[:, k], rtol=1e-4, atol=1e-5)
 
 
@@ -96,6 +93,4 @@ def test_low_precision_codes_are_read_in_float32(inputs):
     low = jnp.asarray(codes, jnp.bfloat16)
     out = head.apply(variables, low, presence, False)
     assert out.dtype == jnp.float32
-    np.testing.assert_allclose(
-        out, head.apply(variables, low.astype(jnp.float32), presence, False), rtol=1e-6
-    )
+    np.testing.assert_allclose(out, head.apply(variables, low.astype(jnp.float32), presence, False), rtol=1e-6)

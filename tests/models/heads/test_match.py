@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -13,9 +16,12 @@ from partrep.models.heads.match import matches
 @pytest.mark.parametrize("head", ["aligned", "mutual"])
 def test_amounts_sum_to_the_logits_and_pairs_are_the_best(head, episode, oracle):
     support, query, mask = episode
-    out = matches(head, support, query, mask)
+    out = jax.jit(partial(matches, head))(support, query, mask)
     np.testing.assert_allclose(
-        np.asarray(out.amount).sum(-1), FEWSHOT_HEADS[head](support, query, mask), rtol=1e-4, atol=1e-4
+        np.asarray(out.amount).sum(-1),
+        jax.jit(FEWSHOT_HEADS[head])(support, query, mask),
+        rtol=1e-4,
+        atol=1e-4,
     )
     for q in range(5):
         for k in np.flatnonzero(query.weights[q] > 0):
@@ -31,10 +37,11 @@ def test_amounts_sum_to_the_logits_and_pairs_are_the_best(head, episode, oracle)
 
 
 def test_settings_reach_the_head(episode):
-    far = matches("mutual", *episode, geometry=50.0, scale=1.0)
+    settings = {"geometry": 50.0, "scale": 1.0}
+    far = jax.jit(partial(matches, "mutual", **settings))(*episode)
     np.testing.assert_allclose(
         np.asarray(far.amount).sum(-1),
-        FEWSHOT_HEADS["mutual"](*episode, geometry=50.0, scale=1.0),
+        jax.jit(partial(FEWSHOT_HEADS["mutual"], **settings))(*episode),
         rtol=1e-4,
         atol=1e-4,
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 
@@ -26,13 +29,14 @@ def images(support, query, mask):
 def test_euclidean_prototypes(episode):
     support, asked = images(*episode)
     expected = [[-((q - s.mean(0)) ** 2).sum() for s in support] for q in asked]
-    np.testing.assert_allclose(prototypes(*episode), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(prototypes)(*episode), expected, rtol=1e-5)
 
 
 def test_cosine_prototypes(episode, oracle):
     support, asked = images(*episode)
     expected = [[4.0 * oracle.unit(q) @ oracle.unit(s.mean(0)) for s in support] for q in asked]
-    out = prototypes(*episode, {"log_scale": np.log(2.0)}, distance="cosine", scale=2.0)
+    run = jax.jit(partial(prototypes, distance="cosine", scale=2.0))
+    out = run(*episode, {"log_scale": np.log(2.0)})
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -42,7 +46,7 @@ def test_matching(episode, oracle):
     for q in asked:
         mass = [sum(np.exp(5.0 * oracle.unit(q) @ oracle.unit(x)) for x in s) for s in support]
         expected.append(np.log(np.array(mass) / sum(mass)))
-    out = np.asarray(matching(*episode, scale=5.0))
+    out = np.asarray(jax.jit(partial(matching, scale=5.0))(*episode))
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.exp(out).sum(1), 1.0, rtol=1e-6)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -36,14 +38,14 @@ def test_frn(episode, oracle, form):
 
 def test_frn_without_parameters_is_frn_at_its_start(episode):
     start = init_frn(jax.random.key(0), 6)
-    np.testing.assert_allclose(frn(*episode), frn(*episode, start), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(frn)(*episode), jax.jit(frn)(*episode, start), rtol=1e-6)
 
 
 def test_frn_of_vectors_in_the_span_is_nearly_perfect(one):
     rng = np.random.default_rng(0)
     basis = 100 * rng.normal(size=(2, 1, 3, 8))
     inside = np.einsum("ij,jd->id", rng.normal(size=(4, 3)), basis[0, 0]) / 100
-    out = np.asarray(frn(one(basis), one(inside[None]), np.ones((2, 1), bool)))
+    out = np.asarray(jax.jit(frn)(one(basis), one(inside[None]), np.ones((2, 1), bool)))
     assert out[0, 0] > -1e-3 and out[0, 1] < -0.1
 
 
@@ -77,11 +79,12 @@ def test_ctx(episode, oracle):
         wide["query"],
         2.0,
     )
-    np.testing.assert_allclose(ctx(*episode, params, scale=2.0), expected, rtol=1e-5)
+    out = jax.jit(partial(ctx, scale=2.0))(*episode, params)
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
 
 
 def test_ctx_without_parameters_projects_nothing(episode, oracle):
     support, query, mask = episode
     eye = np.eye(6)
     expected = ctx_oracle(oracle.class_sets(support, mask), oracle.query_sets(query), eye, eye, eye, 1.0)
-    np.testing.assert_allclose(ctx(*episode), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(ctx)(*episode), expected, rtol=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import jax
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -73,4 +76,5 @@ def test_deepemd(episode, oracle, iterations):
             cosine = oracle.unit(vectors) @ oracle.unit(rows).T
             plan = plan_oracle(1 - cosine, ours / ours.sum(), theirs / theirs.sum(), 0.05, iterations)
             expected[q, c] = 12.5 * (plan * cosine).sum()
-    np.testing.assert_allclose(deepemd(*episode, iterations=iterations), expected, rtol=2e-4, atol=1e-4)
+    out = jax.jit(partial(deepemd, iterations=iterations))(*episode)
+    np.testing.assert_allclose(out, expected, rtol=2e-4, atol=1e-4)
