@@ -2,39 +2,52 @@
 
     python -m launch.main --config=configs/TASK.py[:preset[,smoke][,key=value...]] [--workdir=DIR] [--config.key=value]
 
-Writes DIR/config.json, metrics.jsonl, results.json, episodes.npz, checkpoints/ and report/index.html.
+Writes DIR/config.json, metrics.jsonl, results.json, rows.json, episodes.npz, checkpoints/ and report/index.html.
+The last line on stdout names the report.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 import time
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from launch import runner
+from partrep import UserError, lookup
 
-flags.DEFINE_string("workdir", None, "folder of the run (default: runs/TASK-PRESET)")
-flags.DEFINE_bool("distributed", False, "join the other processes of this run before anything else")
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no scheduler tells")
-flags.DEFINE_integer("processes", None, "number of processes, where no scheduler tells")
-flags.DEFINE_integer("process", None, "number of this process, where no scheduler tells")
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("config", None, "configs/TASK.py[:preset[,smoke][,key=value...]]", flag_values=FLAGS)
+flags.DEFINE_string("workdir", None, "folder of the run; none: runs/TASK-PRESET", flag_values=FLAGS)
+flags.DEFINE_bool("distributed", False, "join the other processes of this run first", flag_values=FLAGS)
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no scheduler tells", flag_values=FLAGS)
+flags.DEFINE_integer("processes", None, "number of processes, where no scheduler tells", flag_values=FLAGS)
+flags.DEFINE_integer("process", None, "number of this process, where no scheduler tells", flag_values=FLAGS)
 
 
-def main() -> None:
-    """Runs the config."""
-    config = runner.config_from_flags()
-    if flags.FLAGS.distributed:
+def main(overrides: list[str]) -> None:
+    """Runs the config of the command line."""
+    config = runner.parse_config(FLAGS.config, overrides)
+    join_processes()
+    workdir = pathlib.Path(FLAGS.workdir or f"runs/{config.task}-{config.preset}")
+    run_config(config, workdir, runner.command("main", *sys.argv[1:]))
+
+
+def join_processes() -> None:
+    """Joins the other processes where `--distributed` says so."""
+    if FLAGS.distributed:
         from partrep.train import sharding
 
-        sharding.initialize_distributed(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process)
-    workdir = pathlib.Path(flags.FLAGS.workdir or f"runs/{config.task}-{config.preset}")
-    run_config(config, workdir)
+        sharding.initialize_distributed(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+    elif given := [name for name in ("coordinator", "processes", "process") if FLAGS[name].value is not None]:
+        raise UserError(f"--{given[0]} without --distributed; expected both, or neither")
 
 
-def run_config(config, workdir: pathlib.Path) -> None:
-    """Trains and reports `config` in `workdir`."""
+def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
+    """Trains, evaluates and reports `config` in `workdir`; `command` is what the report says to run again."""
     from launch import record
     from partrep.report.page import write_fewshot
     from partrep.report.tables import format_table
@@ -43,25 +56,26 @@ def run_config(config, workdir: pathlib.Path) -> None:
     from partrep.train.logging import read_metrics
 
     start = time.monotonic()
-    record.claim(workdir, config)
-    outcome = TASKS[config.task](config, workdir)
-    if not sharding.is_writer():
-        return
-    provenance = record.provenance(config, outcome, time.monotonic() - start)
-    record.save_results(workdir, outcome, provenance)
-    page = dataclasses.replace(
-        outcome.page,
-        history=read_metrics(workdir / "metrics.jsonl"),
-        provenance=provenance,
-        config=config.to_dict(),
-        command=record.command(),
-    )
-    path = write_fewshot(workdir / "report" / "index.html", page)
+    record.check(workdir, config)
+    job = lookup(TASKS, config.task, "task")(config)
+    with record.claimed(workdir, config):
+        outcome = job(workdir)
+        if not sharding.is_writer():
+            return
+        provenance = record.provenance(workdir, config, outcome, time.monotonic() - start)
+        page = dataclasses.replace(
+            outcome.page,
+            history=read_metrics(workdir / "metrics.jsonl"),
+            provenance=provenance,
+            config=config.to_dict(),
+            command=command,
+        )
+        path = write_fewshot(workdir / "report" / "index.html", page)
+        record.save_results(workdir, outcome, provenance)
     print("\n" + format_table(outcome.rows, outcome.measure))
     print(f"\n{outcome.page.conclusion}")
-    print(f"report: {path}")
+    print(f"report: {path}", flush=True)
 
 
 if __name__ == "__main__":
-    runner.define_config()
-    runner.run(main)
+    runner.run(main, FLAGS, __doc__)

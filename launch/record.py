@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import pathlib
-import shlex
+import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -15,26 +18,83 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import partrep
+from partrep.report.content import Result
 from partrep.tasks.outcome import Outcome
+from partrep.train import sharding
+from partrep.train.disk import write_atomically
+from partrep.train.logging import strict
 
+CONFIG, RESULTS, ROWS, EPISODES = "config.json", "results.json", "rows.json", "episodes.npz"
 VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+ROOM = 16 * 2**20  # bytes: a small run's checkpoints, metrics and page; a larger one is told by its checkpoints
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Writes `config.json`; a workdir of another config is refused with the first difference."""
-    path = workdir / "config.json"
-    wanted = json.loads(config.to_json())
-    if path.exists():
-        found = json.loads(path.read_text())
-        if found != wanted:
-            raise partrep.UserError(f"{workdir} holds a run of another config: {difference(found, wanted)}; "
-                                    "expected the same config, or another --workdir")  # fmt: skip
+def check(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Refuses a workdir of another config, a path that can be no folder, and a disk without room; writes nothing."""
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise partrep.UserError(f"cannot make the workdir {workdir}: {existing} is a file; expected a folder")
+    path = workdir / CONFIG
+    if path.exists() and (found := read_json(path)) != json.loads(config.to_json()):
+        raise partrep.UserError(
+            f"{workdir} holds a run of another config: {difference(found, json.loads(config.to_json()))}; "
+            "expected the same config, or another --workdir"
+        )
+    free = shutil.disk_usage(existing).free
+    if free < ROOM and not (workdir / RESULTS).exists():
+        raise partrep.UserError(
+            f"{workdir}: the disk has {free / 2**20:.1f} MB free; expected {ROOM >> 20} MB for checkpoints and report"
+        )
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
+    """Marks the workdir as one of this config while the run inside goes on.
+
+    A run that a mistake or a full disk ends before its first checkpoint takes away what it made: the workdir is as
+    it was, and a mended config can have it. After that, and after a kill, everything stays for the next start.
+    """
+    if not sharding.is_writer():
+        yield
         return
+    made = [path for path in (workdir, *workdir.absolute().parents) if not path.exists()]
+    fresh = bool(made) or not any(workdir.iterdir())
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        make_folder(workdir)
+        if not (workdir / CONFIG).exists():
+            write_json(workdir / CONFIG, json.loads(config.to_json()))
+        yield
+    except (partrep.UserError, OSError):
+        if fresh and not any((workdir / "checkpoints").glob("*.json")):
+            empty(workdir)
+            for path in made:
+                with contextlib.suppress(OSError):  # not empty: another run's
+                    path.rmdir()
+        raise
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder with its parents; where that is not possible, a `UserError` says why."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise partrep.UserError(f"cannot make the workdir {workdir}: {error.strerror}; expected a folder") from error
-    write_json(path, wanted)
+        raise partrep.UserError(f"cannot make the folder {path}: {error.strerror}; expected a folder") from error
+
+
+def empty(folder: pathlib.Path) -> None:
+    """Removes everything in a folder."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
+    """Whether the workdir holds the results of this very config."""
+    config_path = workdir / CONFIG
+    same = config_path.exists() and read_json(config_path) == json.loads(config.to_json())
+    return same and all((workdir / name).exists() for name in (RESULTS, ROWS))
 
 
 def difference(found: Any, wanted: Any, where: str = "config") -> str:
@@ -43,48 +103,75 @@ def difference(found: Any, wanted: Any, where: str = "config") -> str:
     >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
     'config.a.b is 1 there and 2 here'
     """
-    if isinstance(found, dict) and isinstance(wanted, dict):
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         for key in sorted(set(found) | set(wanted)):
-            if found.get(key) != wanted.get(key):
-                return difference(found.get(key), wanted.get(key), f"{where}.{key}")
-    return f"{where} is {found} there and {wanted} here"
+            if key not in found:
+                return f"{where}.{key} is missing there and {wanted[key]!r} here"
+            if key not in wanted:
+                return f"{where}.{key} is {found[key]!r} there and missing here"
+            if found[key] != wanted[key]:
+                return difference(found[key], wanted[key], f"{where}.{key}")
+    return f"{where} is {found!r} there and {wanted!r} here"
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file; a damaged one is a `UserError`."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise partrep.UserError(f"{path} is not readable JSON ({error}); expected a file of an earlier run") from error
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes through a file beside it, so that no reader meets half of it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Writes whole or not at all, so that no reader meets half of it."""
+    write_atomically(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def provenance(config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """Seed, versions, device, wall time, data and how often a test set was evaluated."""
+def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Seed, versions, device, wall time, data, and how often a test set was evaluated in this workdir."""
     import jax
 
-    device = jax.devices()[0]
+    earlier = read_json(workdir / RESULTS)["provenance"]["test_evaluations"] if (workdir / RESULTS).exists() else 0
     return {
         "seed": config.seed,
         "date": datetime.date.today().isoformat(),
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"partrep": partrep.__version__},
         "python": sys.version.split()[0],
-        "device": f"{jax.device_count()} x {device.device_kind} ({os.cpu_count()} CPU cores)",
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({os.cpu_count()} CPU cores)",
         "wall_seconds": round(seconds, 1),
         "data": dict(outcome.fingerprints),
-        "test_evaluations": outcome.test_evaluations,
+        "test_evaluations": earlier + outcome.test_evaluations,
     }
 
 
-def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: dict[str, Any]) -> None:
-    """Writes `results.json` and, for pairing, the accuracy of every episode."""
-    if outcome.episodes:
-        with open(workdir / "episodes.npz", "wb") as file:
-            np.savez_compressed(file, **{k.replace(" ", "_"): v for k, v in outcome.episodes.items()})
-    write_json(workdir / "results.json", dict(outcome.results) | {"provenance": provenance})
+def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: Mapping[str, Any]) -> None:
+    """Writes, for comparing runs, the accuracy of every episode and the table; then `results.json`, which ends a run."""
+    unfinished = workdir / f".{EPISODES}.{os.getpid()}.tmp"
+    try:
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, **outcome.episodes)
+        unfinished.replace(workdir / EPISODES)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    table = {
+        "measure": outcome.measure,
+        "lower_is_better": outcome.page.lower_is_better,
+        "chance": outcome.page.chance,
+        "rows": [dataclasses.asdict(row) for row in outcome.rows],
+    }
+    write_json(workdir / ROWS, table)
+    numbers = {name: strict(value) for name, value in outcome.results.items()}
+    write_json(workdir / RESULTS, numbers | {"provenance": dict(provenance)})
 
 
-def command() -> str:
-    """The command line that runs this again."""
-    return shlex.join(["python", "-m", "launch.main", *sys.argv[1:]])
+def read_rows(workdir: pathlib.Path) -> dict[str, Any]:
+    """The table of a finished run as `save_results` wrote it, its rows as `Result`s."""
+    table = read_json(workdir / ROWS)
+    rows = [{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in table["rows"]]
+    return table | {"rows": tuple(Result(**row) for row in rows)}
+
+
+def read_episodes(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """The accuracy of every episode of a finished run by reader, f64 [E]."""
+    with np.load(workdir / EPISODES) as file:
+        return {name: file[name] for name in file.files}

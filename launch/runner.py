@@ -1,67 +1,106 @@
-"""Runs a command: parses its flags, and turns a mistake of the user's into one line and exit code 2."""
+"""Runs a command: parses its flags and its config, and turns a mistake of the user's into one line and exit code 2."""
 
 from __future__ import annotations
 
 import errno
 import importlib.util
 import pathlib
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import partrep
 
-FLAGS = flags.FLAGS
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a tuple", str: "a text"}
+EXPECTED = "--config=configs/TASK.py[:preset[,smoke][,key=value...]]"
 
 
-def define_config() -> None:
-    """Declares `--config=configs/TASK.py[:preset[,smoke][,key=value...]]` and its `--config.key=` overrides."""
-    config_flags.DEFINE_config_file("config", None, "configs/TASK.py[:preset[,smoke][,key=value...]]")
+def run(
+    main: Callable[[list[str]], None], values: flags.FlagValues, help_text: str, argv: Sequence[str] | None = None
+) -> None:
+    """Parses the flags and calls `main(overrides)`, the `--config.key=value` arguments as they were given.
 
-
-def config_from_flags() -> ConfigDict:
-    """The parsed configuration; without `--config` a `UserError`."""
-    if FLAGS.config is None:
-        raise partrep.UserError("no --config given; expected --config=configs/TASK.py[:preset[,smoke][,key=value]]")
-    return FLAGS.config
-
-
-def load_config(argument: str) -> ConfigDict:
-    """The configuration of `configs/TASK.py[:preset...]`, read without flags."""
-    path, _, preset = argument.partition(":")
-    if not pathlib.Path(path).is_file():
-        raise partrep.UserError(f"no config file {path!r}; expected configs/TASK.py, one of: {_known_configs()}")
-    spec = importlib.util.spec_from_file_location("partrep_config", path)
-    if spec is None or spec.loader is None:
-        raise partrep.UserError(f"{path!r} is not a Python file; expected configs/TASK.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise partrep.UserError(f"{path!r} has no get_config(argument); expected a config file such as configs/fewshot.py")
-    return module.get_config(preset or None)
-
-
-def run(main: Callable[[], None], argv: list[str] | None = None) -> None:
-    """Parses the flags and calls `main()`; exits 2 with one line on stderr for a `UserError` or a wrong flag.
-
-    Any other error keeps its traceback and exit code 1.
+    A `UserError`, a wrong flag and a full disk end with one line on stderr and exit code 2. Any other error keeps
+    its traceback and exit code 1.
     """
-    argv = sys.argv if argv is None else argv
-    _print_help(argv)
+    argv = list(sys.argv if argv is None else argv)
     try:
-        _parse(argv)
-        main()
+        if {"-h", "--help", "-help"} & set(argv[1:]):
+            print(f"{help_text.strip()}\n\n{_flag_help(values)}")
+            sys.exit(0)
+        main(parse_flags(values, argv))
     except (partrep.UserError, flags.Error) as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _fail(f"disk full: {error}; expected room for the workdir (checkpoints, metrics, report)")
+        _fail(f"{error.filename or 'the workdir'}: no space left on the disk; make room and start again")
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
+
+
+def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
+    """Sets the flags from `argv` and returns its `--config.key=value` arguments."""
+    for name in values:
+        values[name].unparse()
+    overrides = [argument for argument in argv[1:] if argument.startswith(("--config.", "-config."))]
+    if overrides and "config" not in values:
+        raise partrep.UserError(f"unexpected argument {overrides[0]!r}; this command takes no config")
+    rest = [argument for argument in argv if argument not in overrides]
+    extra = values(rest)[1:]
+    if extra:
+        raise partrep.UserError(f"unexpected argument {extra[0]!r}; expected --flags alone")
+    flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for it
+    return overrides
+
+
+def parse_config(argument: str | None, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The configuration that `configs/TASK.py[:preset...]` and `--config.key=value` arguments name."""
+    if not argument:
+        found = f"{overrides[0]!r} changes a config, and none was given" if overrides else "no --config given"
+        raise partrep.UserError(f"{found}; expected {EXPECTED}")
+    default = load_config(argument)
+    _check_overrides(default, overrides)
+    argv = ["", f"--config={argument}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+    except flags.IllegalFlagValueError as error:
+        raise partrep.UserError(_misfit(str(error), default, overrides)) from error
+    for override in overrides:
+        if not _fits(_value(values.config, override), _value(default, override)):
+            raise partrep.UserError(_misfit(override, default, overrides))
+    return values.config
+
+
+def load_config(argument: str) -> ConfigDict:
+    """The configuration of `configs/TASK.py[:preset...]` without changes."""
+    path, _, preset = argument.partition(":")
+    if not pathlib.Path(path).is_file():
+        raise partrep.UserError(f"no config file {path!r}; expected one of: {_known_configs()}")
+    spec = importlib.util.spec_from_file_location("partrep_config", path)
+    if spec is None or spec.loader is None:
+        raise partrep.UserError(f"{path!r} is not a Python file; expected one of: {_known_configs()}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise partrep.UserError(f"{path!r} has no get_config(argument); expected one of: {_known_configs()}")
+    return module.get_config(preset or None)
+
+
+def command(name: str, *arguments: str) -> str:
+    """A command line that can be pasted into a shell.
+
+    >>> command("main", "--config=configs/fewshot.py:gap", "--workdir=a b")
+    "python -m launch.main --config=configs/fewshot.py:gap '--workdir=a b'"
+    """
+    return shlex.join(["python", "-m", f"launch.{name}", *arguments])
 
 
 def _fail(message: str) -> None:
@@ -69,48 +108,57 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _print_help(argv: list[str]) -> None:
-    if not {"-h", "--help", "-help"} & set(argv[1:]):
-        return
-    main = sys.modules["__main__"]
-    print((main.__doc__ or "").strip() + "\n")
-    for module_flags in [FLAGS.flags_by_module_dict().get(argv[0], []), FLAGS.flags_by_module_dict().get("__main__", [])]:
-        for flag in module_flags:
-            print(f"  --{flag.name}: {flag.help} (default: {flag.default})")
-    sys.exit(0)
+def _flag_help(values: flags.FlagValues) -> str:
+    lines = [f"  --{name}: {values[name].help} (default: {values[name].default})" for name in values]
+    if "config" in values:
+        lines.append("  --config.KEY=VALUE: changes one value of the config")
+    return "\n".join(["Flags:", *lines])
 
 
-def _parse(argv: list[str]) -> None:
-    config = _flag_value(argv, "config")
-    overrides = [a for a in argv[1:] if a.startswith(("--config.", "-config."))]
-    if config is not None and "config" in FLAGS:
-        _check_overrides(load_config(config), overrides)
-    elif overrides and "config" in FLAGS:
-        raise partrep.UserError(f"{overrides[0]!r} changes a config, and no --config was given; expected --config=configs/TASK.py")
-    extra = FLAGS(argv)[1:]
-    if extra:
-        raise partrep.UserError(f"unexpected argument {extra[0]!r}; expected only --flags")
-
-
-def _flag_value(argv: list[str], name: str) -> str | None:
-    for index, argument in enumerate(argv[1:], start=1):
-        flag, equals, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and flag == name:
-            return value if equals else (argv[index + 1] if index + 1 < len(argv) else "")
-    return None
-
-
-def _check_overrides(config: ConfigDict, overrides: list[str]) -> None:
+def _check_overrides(config: ConfigDict, overrides: Sequence[str]) -> None:
+    """Raises a `UserError` unless each override names a value, not a group of values, and gives one."""
     for override in overrides:
-        path = override.lstrip("-").partition("=")[0].split(".")[1:]
-        node = config
+        name, equals, value = override.lstrip("-").partition("=")
+        if not equals or not value:
+            raise partrep.UserError(f"{override!r} gives no value; expected --{name}=VALUE")
+        node, path = config, name.split(".")[1:]
         for depth, key in enumerate(path):
-            if not isinstance(node, ConfigDict) or key not in node:
-                where = ".".join(["config", *path[:depth]])
-                known = ", ".join(sorted(node.keys())) if isinstance(node, ConfigDict) else "no further keys"
+            where = ".".join(["config", *path[:depth]])
+            if not isinstance(node, ConfigDict):
+                raise partrep.UserError(f"unknown key {key!r} in {override!r}; {where} is the value {node!r}")
+            if key not in node:
+                known = ", ".join(sorted(node.keys())) or "no keys"
                 raise partrep.UserError(f"unknown key {key!r} in {override!r}; {where} has: {known}")
             node = node[key]
+        if isinstance(node, ConfigDict):
+            known = ", ".join(f"{name}.{key}" for key in sorted(node.keys())) or "no keys"
+            raise partrep.UserError(f"{override!r} sets a whole group; expected one of its values: {known}")
+
+
+def _value(config: ConfigDict, override: str) -> Any:
+    node: Any = config
+    for key in override.partition("=")[0].split(".")[1:]:
+        node = node[key]
+    return node
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether the entries of a tuple are of the kind of the default's; config_flags looks at other values only."""
+    if not isinstance(default, tuple) or not default:
+        return True
+    number = isinstance(default[0], int | float) and not isinstance(default[0], bool)
+    kind = (int, float) if number and isinstance(default[0], float) else type(default[0])
+    return all(isinstance(entry, kind) for entry in value)
+
+
+def _misfit(found: str, default: ConfigDict, overrides: Sequence[str]) -> str:
+    """One line on the override that `found` mentions: what its default is and hence what fits."""
+    override = next((o for o in overrides if o.lstrip("-") in found), found)
+    value = _value(default, override)
+    return f"{override!r} does not fit; expected {KINDS.get(type(value), 'a value')} such as {value!r}"
 
 
 def _known_configs() -> str:
-    return ", ".join(sorted(str(p) for p in pathlib.Path("configs").glob("*.py") if p.stem not in ("__init__", "common")))
+    files = pathlib.Path("configs").glob("*.py")
+    known = sorted(path.as_posix() for path in files if path.stem not in ("__init__", "common"))
+    return ", ".join(known) or "configs/TASK.py, run from a checkout"

@@ -82,7 +82,7 @@ class Fewshot:
         variables = dict(self.model.init(streams, images, True))
         outputs = jax.eval_shape(lambda v: self.model.apply(v, images, False), variables)
         width = outputs.codes.shape[-1] if self.config["head"]["view"] == "parts" else outputs.features.shape[-1]
-        head = FEWSHOT_INIT[self.config["head"]["name"]](stream(key, "head"), width)
+        head = lookup(FEWSHOT_INIT, self.config["head"]["name"], "few-shot head")(stream(key, "head"), width)
         return {**variables, "params": {"model": variables["params"], "head": head}}
 
     def bound_head(self, variables: Tree) -> jax.tree_util.Partial:

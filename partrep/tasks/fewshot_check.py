@@ -18,6 +18,12 @@ from partrep.train.stages import Stage, check_stages
 from partrep.train.state import TrainState
 
 DTYPES = ("float32", "bfloat16", "float16")
+DATA = {
+    "birds": ("world", "level", "size"),
+    "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
+    "folder": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
+    "tfds": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
+}
 LEAST = {
     "seed": 0,
     "size": 1,
@@ -41,6 +47,11 @@ def check_settings(config: Mapping[str, Any]) -> None:
         least = LEAST.get(path.rsplit(".", 1)[-1])
         if least is not None and value < least:
             raise UserError(f"config.{path} is {value}; expected at least {least}")
+    data = config["data"]
+    if missing := [name for name in DATA.get(data["name"], ()) if name not in data]:
+        raise UserError(f"data {data['name']!r} needs config.data.{missing[0]}; expected a preset that has it")
+    if data.get("dir", "given") == "":
+        raise UserError(f"config.data.dir is empty; expected --config.data.dir=PATH of the {data['name']} data")
     if config["evaluation"]["episodes"] < 2:
         raise UserError("config.evaluation.episodes is 1; expected at least 2, for an interval")
     if config["dtype"] not in DTYPES:
