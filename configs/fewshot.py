@@ -76,7 +76,7 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
         name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
-    config.evaluation.update(ways=20, shots=1, queries=1, episodes=400, dense=7)
+    config.evaluation.update(ways=20, shots=1, queries=1, episodes=400, dense=7, reader="parts")
     return config
 
 

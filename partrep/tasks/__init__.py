@@ -1,5 +1,5 @@
 """Tasks: which batches, which losses, which evaluators; each is `prepare(config) -> run(workdir) -> Outcome`."""
 
-from partrep.tasks.fewshot_run import prepare as fewshot
+from partrep.tasks import fewshot_run
 
-TASKS = {"fewshot": fewshot}
+TASKS = {"fewshot": fewshot_run.prepare}

@@ -10,6 +10,7 @@ from typing import Any
 from partrep.tasks import fewshot
 from partrep.tasks.fewshot_check import check_settings, check_task
 from partrep.tasks.fewshot_evaluation import evaluate
+from partrep.tasks.oneshot_evaluation import evaluate_oneshot
 from partrep.tasks.outcome import Outcome
 
 
@@ -26,4 +27,5 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
 def run(task: fewshot.Fewshot, workdir: pathlib.Path) -> Outcome:
     """Trains in `workdir` and evaluates."""
-    return evaluate(task, fewshot.train(task, workdir))
+    state = fewshot.train(task, workdir)
+    return evaluate_oneshot(task, state) if task.data.novel is None else evaluate(task, state)

@@ -29,11 +29,16 @@ class Sampled:
     variables: Tree
     images: ImageSet
 
+    @property
+    def indices(self) -> np.ndarray:
+        """Which images: `discovery_images` of them, evenly spaced."""
+        count = min(self.task.config["evaluation"]["discovery_images"], len(self.images))
+        return np.linspace(0, len(self.images) - 1, count).astype(np.int64)
+
     @functools.cached_property
     def maps(self) -> Maps:
-        """Of `discovery_images` images."""
-        count = min(self.task.config["evaluation"]["discovery_images"], len(self.images))
-        return self.at(np.linspace(0, len(self.images) - 1, count).astype(np.int64))
+        """Of the images at `indices`."""
+        return self.at(self.indices)
 
     def at(self, indices: np.ndarray) -> Maps:
         """Images, maps, local part vectors and, where known, the truth of the images at `indices`."""

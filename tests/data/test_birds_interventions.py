@@ -30,11 +30,15 @@ def before(scene):
 
 def _depth(scene) -> np.ndarray:
     """Signed distance of each pixel to each layer of the bird in widths of its soft edge, [10, B, H, W]."""
+    edge = np.maximum(np.asarray(scene.blur), 2 / SIZE)[:, None, None, None]
+    return np.moveaxis(np.asarray(_distances(scene)) / edge, 1, 0)
+
+
+@jax.jit
+def _distances(scene):
     stack = jax.vmap(lambda s: layers.bird_layers(WORLD, s))(scene)
     ticks = (np.arange(SIZE, dtype=np.float32) + 0.5) * 2 / SIZE - 1
-    u, v, length, inverse = shapes.local(stack, ticks[None], ticks[:, None])
-    edge = np.maximum(np.asarray(scene.blur), 2 / SIZE)[:, None, None, None]
-    return np.moveaxis(np.asarray(shapes.distance(stack, u, v, length, inverse)) / edge, 1, 0)
+    return shapes.distance(stack, *shapes.local(stack, ticks[None], ticks[:, None]))
 
 
 def _reach(scene, part: int) -> np.ndarray:

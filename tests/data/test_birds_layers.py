@@ -7,6 +7,8 @@ from partrep.data import birds
 from partrep.data.birds import layers
 from partrep.data.birds.scene import place, pose_of
 
+BIRD = jax.jit(layers.bird_layers, static_argnums=0)
+
 
 def _scenes(count):
     world = birds.World()
@@ -33,8 +35,8 @@ def test_owners_of_a_flock():
 def test_layers_lie_where_the_parts_are_placed():
     world, scenes = _scenes(2)
     scene = jax.tree.map(lambda a: a[1], scenes)
-    stack = layers.bird_layers(world, scene)
-    centre, own, size = place(pose_of(scene), scene.limbs)
+    stack = BIRD(world, scene)
+    centre, own, size = jax.jit(lambda s: place(pose_of(s), s.limbs))(scene)
     for part in range(6):
         row = int(np.argmax(layers.OWNERS == 2 + part))
         np.testing.assert_allclose(stack.centre[row], centre[part], atol=1e-6)
@@ -47,6 +49,6 @@ def test_layers_lie_where_the_parts_are_placed():
 def test_removal_and_an_empty_image_hide_layers():
     world, scenes = _scenes(1)
     scene = jax.tree.map(lambda a: a[0], birds.interventions.remove(scenes, "eye"))
-    show = np.asarray(layers.bird_layers(world, scene).show)
+    show = np.asarray(BIRD(world, scene).show)
     assert show[layers.OWNERS == 7] == 0 and show[layers.OWNERS == 2] == 1
-    assert np.asarray(layers.bird_layers(world, scene.replace(bird=scene.bird * 0)).show).max() == 0
+    assert np.asarray(BIRD(world, scene.replace(bird=scene.bird * 0)).show).max() == 0
