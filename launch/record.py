@@ -145,7 +145,7 @@ def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seco
 
 
 def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: Mapping[str, Any]) -> None:
-    """Writes, for comparing runs, the accuracy of every episode and the table; then `results.json`, which ends a run."""
+    """Writes the accuracy of every episode and the table, for comparisons; then `results.json`, which ends a run."""
     unfinished = workdir / f".{EPISODES}.{os.getpid()}.tmp"
     try:
         with unfinished.open("wb") as file:

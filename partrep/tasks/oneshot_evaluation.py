@@ -6,6 +6,8 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from partrep.data import imageset
@@ -14,10 +16,9 @@ from partrep.data.runs import OneShotRuns
 from partrep.data.source import ArraySource
 from partrep.discovery import DISCOVERY
 from partrep.evaluate.discovery import Found
-from partrep.evaluate.fewshot import episode_accuracy
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
 from partrep.evaluate.oneshot import predict_runs, score_runs
-from partrep.evaluate.readers import CHOICES
+from partrep.evaluate.readers import Choice, choose, less, mean_vector
 from partrep.evaluate.strokes import stroke_scores
 from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
@@ -30,7 +31,7 @@ from partrep.train.state import TrainState, Tree
 
 HAUSDORFF = "modified Hausdorff"
 # Where no validation alphabets are at hand, the heads that validation chose on the 25 others (README, "Results").
-DEFAULT_HEAD = {POOLED: "mean", PARTS: "aligned, placed"}
+DEFAULT_HEAD = {POOLED: "mean", PARTS: "aligned by length"}
 
 
 def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
@@ -42,11 +43,13 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     main = task.config["evaluation"]["reader"]
     views = readers.views(task, parts, background.maps["features"])
     heads = {name: choose_head(task, variables, name, view) for name, view in views.items()}
-    runs = OneShotRuns(settings["dir"], settings["stored"])
-    tables = {HAUSDORFF: score_runs(predict_runs_by_hausdorff(OneShotRuns(settings["dir"])), list(runs))}
+    shrunk, drawn = OneShotRuns(settings["dir"], settings["stored"]), OneShotRuns(settings["dir"])
+    runs = [shrunk[i] for i in range(len(shrunk))]
+    full = [drawn[i] for i in range(len(drawn))]
+    tables = {HAUSDORFF: score_runs(predict_runs_by_hausdorff(full), full)}
     for name, view in views.items():
-        embed = functools.partial(_embed, task, variables, name, view)
-        tables[name] = score_runs(predict_runs(list(runs), embed, heads[name][1]), list(runs))
+        embed = functools.partial(_embed, task, variables, name, view, heads[name].centre)
+        tables[name] = score_runs(predict_runs(runs, embed, heads[name].head), runs)
     strokes = stroke_table(task, background, parts) if parts > 1 else {}
     rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
     return Outcome(
@@ -60,25 +63,21 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     )
 
 
-def choose_head(task: Fewshot, variables: Tree, name: str, view: View) -> tuple[str, functools.partial, float | None]:
-    """(name, head, accuracy) of the best head on the validation alphabets, or the default one without any."""
-    choices = readers.choices(task, variables, name)
+def choose_head(task: Fewshot, variables: Tree, name: str, view: View) -> Choice:
+    """The best head on the validation alphabets, or the default one, with no accuracy, without any."""
+    tried = readers.choices(task, variables, name)
+    base = locals_of(task, variables, task.data.held_out, ((name, view),))[name]
     if task.data.validation is None:
-        chosen = DEFAULT_HEAD.get(name, "mutual, placed")
-        return chosen, choices[chosen], None
+        chosen = DEFAULT_HEAD.get(name, "mutual")
+        return Choice(chosen, tried[chosen], jnp.zeros_like(mean_vector(base)), float("nan"))
     local = locals_of(task, variables, task.data.validation, ((name, view),))[name]
-    if local.weights.shape[-1] == 1:
-        choices = {"mean": CHOICES["mean"]}
-    episodes = readers.validation_episodes(task)
-    accuracy = {key: episode_accuracy(local, episodes, head).interval.mean for key, head in choices.items()}
-    best = max(accuracy, key=lambda key: accuracy[key])
-    return best, choices[best], accuracy[best]
+    return choose(base, local, readers.validation_episodes(task), tried)
 
 
-def _embed(task: Fewshot, variables: Tree, name: str, view: View, images: np.ndarray) -> Local:
+def _embed(task: Fewshot, variables: Tree, name: str, view: View, centre: jax.Array, images: np.ndarray) -> Local:
     labels = np.zeros(len(images), np.int32)
     drawings = imageset.of_arrays(ArraySource(images, labels, ["drawing"]), task.config["data"]["size"])
-    return locals_of(task, variables, drawings, ((name, view),))[name]
+    return less(locals_of(task, variables, drawings, ((name, view),))[name], centre)
 
 
 def stroke_table(task: Fewshot, background: Sampled, parts: int) -> dict[str, dict[str, float]]:
@@ -100,16 +99,16 @@ def stroke_table(task: Fewshot, background: Sampled, parts: int) -> dict[str, di
 def flat(
     tables: Mapping[str, Mapping[str, float]],
     strokes: Mapping[str, Mapping[str, float]],
-    heads: Mapping[str, tuple[str, functools.partial, float | None]],
+    heads: Mapping[str, Choice],
     main: str,
 ) -> dict[str, float]:
     """`{name: number}`: the main reader's scores under their plain names, all others' with their own behind."""
     made = dict(tables[main])
     for name, table in tables.items():
         made[f"oneshot_error/{name.replace(' ', '_')}"] = table["oneshot_error"]
-    for name, (_, _, accuracy) in heads.items():
-        if accuracy is not None:
-            made[f"validation_error/{name.replace(' ', '_')}"] = 100 * (1 - accuracy)
+    for name, choice in heads.items():
+        if not np.isnan(choice.accuracy):
+            made[f"validation_error/{name.replace(' ', '_')}"] = 100 * (1 - choice.accuracy)
     for name, table in strokes.items():
         made |= {f"strokes/{name}/{score}": value for score, value in table.items()}
     return made
@@ -121,11 +120,9 @@ def _row(task: Fewshot, name: str, table: Mapping[str, float], heads: Mapping, m
         interval = (table["oneshot_error_low"] / 100, table["oneshot_error_high"] / 100)
     details = {"augmentation": "-" if name == HAUSDORFF else task.config["data"]["augmentation"]}
     if name in heads:
-        details["head"] = heads[name][0]
+        details["head"] = heads[name].name
     note = NOTES.get(name, "distances of ink points, no training")
-    return Result(
-        name, table["oneshot_error"] / 100, interval, note=note, reference=name == main, details=details
-    )
+    return Result(name, table["oneshot_error"] / 100, interval, note=note, reference=name == main, details=details)
 
 
 STROKE_COLUMNS = {"AMI": "stroke_ami", "ARI": "stroke_ari", "NMI": "stroke_nmi"}

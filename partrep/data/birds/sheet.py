@@ -19,9 +19,18 @@ WIDTH = COLUMNS * (TILE + GAP) - GAP
 PAPER, TEXT = (250, 249, 246), (40, 40, 40)
 # of part_mask: no bird, body, then the six parts
 MASK_COLOURS = np.array(
-    [(45, 48, 56), (200, 200, 200), (230, 97, 76), (242, 183, 56), (86, 170, 98), (66, 133, 204), (156, 99, 190), (84, 196, 196)],
+    [
+        (45, 48, 56),
+        (200, 200, 200),
+        (230, 97, 76),
+        (242, 183, 56),
+        (86, 170, 98),
+        (66, 133, 204),
+        (156, 99, 190),
+        (84, 196, 196),
+    ],
     np.uint8,
-)  # fmt: skip
+)
 
 
 def contact_sheet(seed: int = 0) -> np.ndarray:
@@ -107,7 +116,7 @@ def _steps(scene: Scene) -> dict[str, Scene]:
 
 
 def _intervention_rows(world: World) -> list[np.ndarray]:
-    scene = _scene(world, [5713])
+    scene = _scene(world, [6601])
     scene = dataclasses.replace(scene, noise=0 * scene.noise, branches=scene.branches[:, :0])
     steps = _steps(interventions.set_ring(scene, False))
     tiles = np.concatenate([_pixels(render(world, step, TILE).image) for step in steps.values()])
@@ -122,9 +131,9 @@ def _masks(world: World) -> np.ndarray:
 
 
 def _truth(out: Rendered, row: int) -> np.ndarray:
+    assert out.part_mask is not None and out.box is not None and out.visible is not None
     picture = Image.fromarray(MASK_COLOURS[np.asarray(out.part_mask[row])])
     draw = ImageDraw.Draw(picture)
-    assert out.box is not None and out.visible is not None
     y0, x0, y1, x1 = (float(v) * TILE for v in out.box[row])
     draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 255, 255))
     for (y, x), seen in zip(np.asarray(out.keypoints[row]) * TILE, np.asarray(out.visible[row])):

@@ -48,6 +48,11 @@ def fit_positions(source: jax.Array, target: jax.Array, weights: jax.Array, alig
     return jnp.stack([ty - (same * sy - across * sx), tx - (same * sx + across * sy)], -1)
 
 
+def _unit_whole(vectors: jax.Array) -> jax.Array:
+    """All parts of an image side by side at length one: [...,r,D] -> [...,r,D]."""
+    return unit(vectors.reshape(*vectors.shape[:-2], -1)).reshape(vectors.shape)
+
+
 def _displacement(support: Local, query: Local, support_mask: jax.Array, align: str) -> jax.Array:
     """Weighted squared residuals [Q,C,r] of the part positions, averaged over the shots of each class."""
     together = query.weights[:, None, None] * support.weights[None]
@@ -69,6 +74,7 @@ def aligned_contributions(
     scale: float = 10.0,
     geometry: float = 5.0,
     align: str = "translation",
+    weighting: str = "presence",
 ) -> jax.Array:
     """What each part adds to each logit of `aligned`: f32 [Q,C,r], summing over r to the logits exactly.
 
@@ -88,8 +94,13 @@ def aligned_contributions(
     template = average(support.vectors, support.weights, 1)
     presence = average(support.weights, jnp.broadcast_to(support_mask[..., None], support.weights.shape), 1)
     together = query.weights[:, None] * presence[None]
-    share = together / jnp.maximum(together.sum(-1, keepdims=True), 1e-12)
-    score = share * einsum("qrd,crd->qcr", unit(query.vectors), unit(template))
+    if weighting == "presence":
+        share = together / jnp.maximum(together.sum(-1, keepdims=True), 1e-12)
+        score = share * einsum("qrd,crd->qcr", unit(query.vectors), unit(template))
+    elif weighting == "length":
+        score = einsum("qrd,crd->qcr", _unit_whole(query.vectors), _unit_whole(template))
+    else:
+        raise UserError(f"weighting {weighting!r}; expected 'presence' or 'length'")
     factor = 1.0 if params is None else jnp.exp(params["log_geometry"])
     if geometry:
         score = score - geometry * factor * _displacement(support, query, support_mask, align)
@@ -105,6 +116,7 @@ def aligned(
     scale: float = 10.0,
     geometry: float = 5.0,
     align: str = "translation",
+    weighting: str = "presence",
 ) -> jax.Array:
     """Part-aligned head: appearance of each part against the same part, less how far parts lie apart.
 
@@ -121,9 +133,11 @@ def aligned(
         scale: > 0.
         geometry: >= 0, of squared distances in units of the image's side; zero leaves positions out.
         align: "none", "translation" or "similarity", the placements that cost nothing.
+        weighting: "presence", or "length", where the parts side by side are one vector whose cosine is taken,
+            so that part k counts as <q_k, p_ck> / (|q| |p_c|): long vectors count more.
 
     Raises:
-        UserError: different numbers of parts, or another `align`.
+        UserError: different numbers of parts, or another `align` or `weighting`.
 
     >>> one = lambda v, p: Local(jnp.array(v), jnp.ones(jnp.shape(v)[:-1]), jnp.array(p))
     >>> support = one([[[[1.0, 0.0], [0.0, 1.0]]]], [[[[0.2, 0.2], [0.2, 0.6]]]])
@@ -134,5 +148,5 @@ def aligned(
     Source: this project.
     """
     return aligned_contributions(
-        support, query, support_mask, params, scale=scale, geometry=geometry, align=align
+        support, query, support_mask, params, scale=scale, geometry=geometry, align=align, weighting=weighting
     ).sum(-1)
