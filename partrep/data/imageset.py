@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,15 @@ def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
     def load(indices: np.ndarray) -> Batch:
         return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
 
+    decode, truth = _renderers(world, size)
+    print_ = _fingerprint(repr(world), group, split, size)
+    return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
+
+
+@functools.cache
+def _renderers(world: birds.World, size: int):
+    """`decode` and `truth` of `ImageSet`: the same ones for all sets of a world, so that they share programs."""
+
     def scene(batch: Batch) -> birds.Scene:
         return birds.sample(world, batch["keys"], batch["values"])
 
@@ -67,8 +77,7 @@ def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
     def truth(batch: Batch) -> birds.Rendered:
         return birds.render(world, scene(batch), size, masks=True)
 
-    print_ = _fingerprint(repr(world), group, split, size)
-    return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
+    return decode, truth
 
 
 def of_arrays(

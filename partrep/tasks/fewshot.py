@@ -258,15 +258,15 @@ def locals_of(
 ) -> dict[str, Local]:
     """Each view of every image of a set, computed once: {name: Local with a leading axis n}."""
     batches = eval_batches(images, task.config["evaluation"]["batch_size"])
-    return predict(_viewer(task, images, views), variables, batches)
+    return predict(_viewer(task, images.decode, views), variables, batches)
 
 
 @functools.cache
-def _viewer(task: Fewshot, images: ImageSet, views: tuple[tuple[str, View], ...]):
-    """The function that `predict` compiles; kept, so that validating again does not compile again."""
+def _viewer(task: Fewshot, decode: Callable[..., jax.Array], views: tuple[tuple[str, View], ...]):
+    """The function that `predict` compiles; kept, so that sets of one renderer share a program."""
 
     def apply(variables: Tree, batch: Batch) -> dict[str, Local]:
-        outputs = task.outputs(variables, images.decode(batch, None))
+        outputs = task.outputs(variables, decode(batch, None))
         return {name: view(outputs) for name, view in views}
 
     return apply

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from partrep.data.birds import Rendered
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
 from partrep.evaluate.predict import predict
@@ -45,7 +47,7 @@ class Sampled:
         size = self.task.config["evaluation"]["batch_size"]
         blocks = (indices[i : i + size] for i in range(0, len(indices), size))
         batches = (padded(self.images.load(block), size) for block in blocks)
-        return predict(_apply(self.task, self.images), self.variables, batches)
+        return predict(_apply(self.task, self.images.decode, self.images.truth), self.variables, batches)
 
     @property
     def found(self) -> Found:
@@ -67,10 +69,12 @@ def padded(batch: Batch, size: int) -> Batch:
 
 
 @functools.cache
-def _apply(task: Fewshot, images: ImageSet):
+def _apply(task: Fewshot, decode: Callable[..., jax.Array], render: Callable[[Batch], Rendered] | None):
+    """The function that `predict` compiles; sets of one renderer share it."""
+
     def apply(variables: Tree, batch: Batch) -> Maps:
-        truth = None if images.truth is None else images.truth(batch)
-        image = images.decode(batch, None) if truth is None else truth.image
+        truth = None if render is None else render(batch)
+        image = decode(batch, None) if truth is None else truth.image
         outputs = task.outputs(variables, image)
         maps = {
             "image": image,
