@@ -8,8 +8,8 @@ import partrep
 from partrep.data import birds
 from partrep.data.birds import interventions, layers, shapes
 
-WORLD = birds.World(1)
-SIZE, COUNT = 64, 16
+WORLD = birds.World()
+SIZE, COUNT = 64, 24
 
 
 def draw(scene):
@@ -75,9 +75,9 @@ def test_removed_parts_vanish_and_what_lies_behind_shows(scene, before, part):
 
 
 def test_hide_covers_every_value_of_every_part(scene):
-    one = jax.tree.map(lambda a: np.repeat(np.asarray(a)[[0, 3]], 8, axis=0), scene)
+    one = jax.tree.map(lambda a: np.repeat(np.asarray(a)[[0, 3, 7]], 8, axis=0), scene)
     for part in range(6):
-        hidden = interventions.hide(interventions.swap(one, part, np.tile(np.arange(8), 2)), part)
+        hidden = interventions.hide(interventions.swap(one, part, np.tile(np.arange(8), 3)), part)
         out = draw(hidden)
         assert out.visible[:, part].max() < 0.05, birds.PARTS[part]
         assert out.present.min() == 1  # hidden, but there

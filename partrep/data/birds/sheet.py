@@ -134,9 +134,10 @@ def _truth(out: Rendered, row: int) -> np.ndarray:
     assert out.part_mask is not None and out.box is not None and out.visible is not None
     picture = Image.fromarray(MASK_COLOURS[np.asarray(out.part_mask[row])])
     draw = ImageDraw.Draw(picture)
-    y0, x0, y1, x1 = (float(v) * TILE for v in out.box[row])
+    size = out.part_mask.shape[1]
+    y0, x0, y1, x1 = (float(v) * size for v in out.box[row])
     draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 255, 255))
-    for (y, x), seen in zip(np.asarray(out.keypoints[row]) * TILE, np.asarray(out.visible[row])):
+    for (y, x), seen in zip(np.asarray(out.keypoints[row]) * size, np.asarray(out.visible[row])):
         if seen > 0.5:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(0, 0, 0), outline=(255, 255, 255))
     return np.asarray(picture)
