@@ -49,7 +49,7 @@ def _birds(level: str) -> ConfigDict:
         preset="parts",
         seed=0,
         dtype="float32",
-        data=dict(name="birds", world=100, level=level, size=64),
+        data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
             method=dict(name="landmarks", parts=8),
@@ -66,7 +66,7 @@ def _birds(level: str) -> ConfigDict:
         ),
         train=common.training(),
         evaluation=dict(ways=5, shots=1, queries=15, episodes=600, validation_episodes=150, batch_size=98,
-                        dense=8, discovery_images=490, pictures=6),
+                        dense=8, heads=(), discovery_images=490, pictures=6),
     ))  # fmt: skip
 
 
@@ -94,5 +94,10 @@ def _smoke(config: ConfigDict) -> ConfigDict:
         stage.steps = min(stage.steps, 4)
     config.stages.classify.batch_size = 8
     config.train.checkpoint_every = 2
-    config.evaluation.update(episodes=20, validation_episodes=10, discovery_images=98, pictures=2)
+    if config.data.name == "birds":
+        config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
+    heads = ("mean", "aligned by length", "mutual")
+    config.evaluation.update(
+        queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=49, pictures=1
+    )
     return config

@@ -49,7 +49,7 @@ def load(settings: Mapping[str, Any]) -> FewshotData:
 
 
 def _birds(settings: Mapping[str, Any]) -> FewshotData:
-    world = birds.World(settings["world"], settings["level"])
+    world = birds.World(settings["world"], settings["level"], images=tuple(settings["images"]))
     size = settings["size"]
     return FewshotData(
         train=imageset.of_birds(world, "base", "train", size),

@@ -19,7 +19,7 @@ from partrep.train.state import TrainState
 
 DTYPES = ("float32", "bfloat16", "float16")
 DATA = {
-    "birds": ("world", "level", "size"),
+    "birds": ("world", "level", "images", "size"),
     "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
     "folder": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
     "tfds": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),

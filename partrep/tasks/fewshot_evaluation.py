@@ -19,7 +19,6 @@ from partrep.evaluate.fewshot import (
 )
 from partrep.evaluate.predict import predict
 from partrep.evaluate.readers import Reading
-from partrep.models import local_views
 from partrep.report.content import FewshotPage, PartGallery, Result
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot, eval_batches
@@ -27,6 +26,7 @@ from partrep.tasks.fewshot_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
 from partrep.tasks.outcome import Outcome
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
+from partrep.train import sharding
 from partrep.train.state import TrainState, Tree
 
 LEVEL = (
@@ -42,9 +42,11 @@ def evaluate(task: Fewshot, state: TrainState) -> Outcome:
     held_out, novel = (Sampled(task, variables, images) for images in (task.data.held_out, task.data.novel))
     parts = readers.part_count(task, variables)
     main = PARTS if parts > 1 else POOLED
+    views = readers.views(task, parts, held_out.maps["features"])
+    untrained = sharding.init_replicated(task.init, jax.random.key(task.config["seed"]))
     readings = {
-        UNTRAINED: _untrained(task, parts),
-        **readers.read_all(task, variables, readers.views(task, parts, held_out.maps["features"])),
+        UNTRAINED: readers.read_all(task, untrained, views, [main])[main],
+        **readers.read_all(task, variables, views),
     }
     episodes = readers.novel_episodes(task)
     scores = {RAW: _raw_pixels(task, episodes), **{name: reading.scores for name, reading in readings.items()}}
@@ -62,12 +64,6 @@ def evaluate(task: Fewshot, state: TrainState) -> Outcome:
         },
         test_evaluations=len(scores),
     )
-
-
-def _untrained(task: Fewshot, parts: int) -> Reading:
-    view = local_views.parts if parts > 1 else local_views.pooled
-    variables = task.init(jax.random.key(task.config["seed"]))
-    return readers.read_all(task, variables, {UNTRAINED: view})[UNTRAINED]
 
 
 def _raw_pixels(task: Fewshot, episodes: Episodes) -> EpisodeScores:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from partrep import lookup
 from partrep.discovery.kmeans import fit_kmeans
 from partrep.evaluate.fewshot import Episodes, coarsen, draw_episodes
 from partrep.evaluate.readers import CHOICES, Reading, read
@@ -64,10 +65,11 @@ def dense_view(most: int) -> View:
 
 def choices(task: Fewshot, variables: Tree, reader: str) -> Mapping[str, functools.partial]:
     """The heads a reader tries on validation; parts may have a head that was trained with them."""
+    names = task.config["evaluation"]["heads"] or CHOICES
+    tried: dict[str, functools.partial] = {name: lookup(CHOICES, name, "head of a reader") for name in names}
     if reader != PARTS:
-        return CHOICES
-    # A head that forgets which part is which could not say what each part counted.
-    tried: dict[str, functools.partial] = {name: head for name, head in CHOICES.items() if name != "mean"}
+        return tried
+    tried.pop("mean", None)  # it forgets which part is which, so it could not say what each part counted
     if task.config["stages"].get("episodes", {}).get("steps"):
         tried[f"trained {task.config['head']['name']}"] = task.bound_head(variables)
     return tried
@@ -87,12 +89,18 @@ def novel_episodes(task: Fewshot) -> Episodes:
     return draw_episodes(sampler(task.data.novel, settings, NOVEL_SEED), settings["episodes"])
 
 
-def read_all(task: Fewshot, variables: Tree, compared: Mapping[str, View]) -> dict[str, Reading]:
-    """Each view's reading: its head chosen on the validation classes, its scores on the novel ones."""
+def read_all(
+    task: Fewshot, variables: Tree, compared: Mapping[str, View], names: Sequence[str] = ()
+) -> dict[str, Reading]:
+    """Each view's reading: its head chosen on the validation classes, its scores on the novel ones.
+
+    `names`: of the views to read; all views are computed, because one program for all is compiled once.
+    """
     assert task.data.validation is not None and task.data.novel is not None
     episodes = validation_episodes(task), novel_episodes(task)
-    pairs = tuple(compared.items())
-    validation, novel = (
-        locals_of(task, variables, images, pairs) for images in (task.data.validation, task.data.novel)
-    )
-    return {name: read(validation[name], novel[name], episodes, choices(task, variables, name)) for name, _ in pairs}
+    sets = task.data.held_out, task.data.validation, task.data.novel
+    local = [locals_of(task, variables, images, tuple(compared.items())) for images in sets]
+    return {
+        name: read(*(views[name] for views in local), episodes, choices(task, variables, name))
+        for name in names or compared
+    }
