@@ -55,6 +55,20 @@ def test_contributions(episode, oracle, align):
     np.testing.assert_allclose(out.sum(-1), logits, rtol=1e-5, atol=1e-5)
 
 
+def test_weighting_by_length_is_the_cosine_of_the_parts_side_by_side(episode, oracle):
+    support, query, mask = episode
+    settings = {"scale": 1.0, "geometry": 0.0, "weighting": "length"}
+    out = np.asarray(jax.jit(partial(aligned_contributions, **settings))(support, query, mask))
+    vectors = np.where(support.weights[..., None] > 0, support.vectors, 0.0).astype(np.float64)
+    for q in range(len(query.weights)):
+        asked = oracle.unit(np.where(query.weights[q][:, None] > 0, query.vectors[q], 0.0).ravel())
+        for c, shots in enumerate(mask):
+            weights = support.weights[c, shots].astype(np.float64)
+            template = (weights[..., None] * vectors[c, shots]).sum(0) / weights.sum(0)[:, None]
+            terms = (asked * oracle.unit(template.ravel())).reshape(template.shape).sum(1)
+            np.testing.assert_allclose(out[q, c], terms, rtol=1e-4, atol=1e-5)
+
+
 def test_parameters_multiply_scale_and_geometry(episode):
     params = {"log_scale": np.log(2.0), "log_geometry": np.log(3.0)}
     np.testing.assert_allclose(
@@ -98,6 +112,8 @@ def test_similarity_of_one_part_or_one_point_is_free_and_finite():
 def test_errors(episode, make_episode):
     with pytest.raises(UserError, match="'similarity'"):
         aligned(*episode, align="affine")
+    with pytest.raises(UserError, match="'presence' or 'length'"):
+        aligned(*episode, weighting="area")
     support, query, mask = make_episode()
     fewer = jax.tree.map(lambda x: x[:, :3], query)
     with pytest.raises(UserError, match="4 parts in the support and 3 in the query"):
