@@ -7,6 +7,7 @@ import pytest
 
 import partrep
 from partrep.data.birds import LEVELS, World
+from partrep.data.birds.world import _triples
 
 GROUPS = {"base": 196, "validation": 49, "novel": 98}
 SPLITS = {"train": 100, "validation": 20, "test": 30}
@@ -58,6 +59,11 @@ def test_values_differ_in_two_respects_or_more(level, seed):
         assert triples.shape == (8, 3)  # the reserved value too
         assert min(np.sum(a != b) for a, b in itertools.combinations(triples, 2)) >= 2
         assert len(np.unique(triples[:, 0])) <= LEVELS[level]["colours"]
+
+
+def test_too_few_looks_for_eight_values():
+    with pytest.raises(ValueError, match=r"\[2, 3, 3\] colours, shapes and textures are too few"):
+        _triples(np.random.default_rng(0), dict(colours=2, shapes=3, textures=3))
 
 
 def test_the_seed_draws_appearances_roles_and_habitats():

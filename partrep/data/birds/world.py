@@ -171,16 +171,21 @@ def _triples(rng: np.random.Generator, settings: dict) -> np.ndarray:
     """Eight triples (colour, shape, texture); any two differ in at least two respects."""
     sizes: list[int] = [settings[name] for name in ("colours", "shapes", "textures")]
     choices = [rng.permutation(VALUES)[:size] for size in sizes]
-    rows: list[tuple[int, ...]] = []
-    while len(rows) < VALUES + 1:
-        used = [np.bincount([row[k] for row in rows], minlength=size) for k, size in enumerate(sizes)]
-        grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 3)
-        apart = [np.sum(grid != row, axis=-1) for row in rows]
-        fits = grid[np.min(apart, axis=0) >= 2] if rows else grid
-        if not len(fits):  # the greedy choice ran into a corner: start again
-            rows = []
-            continue
-        load = np.sum([used[k][fits[:, k]] for k in range(3)], axis=0)
+    for _ in range(200):  # a greedy choice may run into a corner
+        rows = _greedy_rows(rng, sizes)
+        if len(rows) == VALUES + 1:
+            return np.stack([choices[k][rows[:, k]] for k in range(3)], axis=-1).astype(np.int32)
+    raise ValueError(f"{sizes} colours, shapes and textures are too few for {VALUES + 1} values two apart")
+
+
+def _greedy_rows(rng: np.random.Generator, sizes: list[int]) -> np.ndarray:
+    """Up to eight triples, two apart each, that use all colours, shapes and textures about equally."""
+    grid = np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), -1).reshape(-1, 3)
+    rows, fits = grid[:0], grid
+    while len(rows) <= VALUES and len(fits):
+        used = [np.bincount(rows[:, k], minlength=size)[fits[:, k]] for k, size in enumerate(sizes)]
+        load = np.sum(used, axis=0)
         best = fits[load == load.min()]
-        rows.append(tuple(best[rng.integers(len(best))]))
-    return np.stack([choices[k][np.array(rows)[:, k]] for k in range(3)], axis=-1).astype(np.int32)
+        rows = np.concatenate([rows, best[rng.integers(len(best))][None]])
+        fits = fits[np.sum(fits != rows[-1], axis=-1) >= 2]
+    return rows
