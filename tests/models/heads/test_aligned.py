@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from partrep import UserError
 from partrep.models.heads.aligned import aligned, aligned_contributions, fit_positions
+from partrep.models.local import Local
 
 
 def residuals(source, target, weights, align):
@@ -118,3 +120,21 @@ def test_errors(episode, make_episode):
     fewer = jax.tree.map(lambda x: x[:, :3], query)
     with pytest.raises(UserError, match="4 parts in the support and 3 in the query"):
         aligned(support, fewer, mask)
+
+
+def test_weighting_by_length_is_the_cosine_of_all_parts_side_by_side():
+    rng = np.random.default_rng(5)
+    support = Local(rng.normal(size=(3, 1, 4, 5)), np.ones((3, 1, 4)), np.zeros((3, 1, 4, 2)))
+    query = Local(rng.normal(size=(6, 4, 5)), np.ones((6, 4)), np.zeros((6, 4, 2)))
+    mask = np.ones((3, 1), bool)
+    settings = dict(geometry=0.0, weighting="length", scale=7.0)
+    logits = aligned(
+        jax.tree.map(jnp.asarray, support), jax.tree.map(jnp.asarray, query), jnp.asarray(mask), **settings
+    )
+    q, p = query.vectors.reshape(6, -1), support.vectors.reshape(3, -1)
+    cosine = q @ p.T / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(p, axis=1)[None]
+    np.testing.assert_allclose(logits, 7.0 * cosine, atol=1e-5)
+    with pytest.raises(UserError, match="weighting 'size'"):
+        aligned(
+            jax.tree.map(jnp.asarray, support), jax.tree.map(jnp.asarray, query), jnp.asarray(mask), weighting="size"
+        )
