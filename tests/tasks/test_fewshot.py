@@ -13,6 +13,7 @@ from partrep.tasks import fewshot
 def task() -> fewshot.Fewshot:
     config = presets.get_config("episodic,smoke")
     config.data.size = 32
+    config.data.images = (10, 4, 4)
     config.losses = dict(orthogonality=0.5, presence=0.25)
     return fewshot.make(config)
 
