@@ -1,171 +1,206 @@
 """Runs presets under several seeds and compares them on the same episodes, with paired intervals.
 
-    python -m launch.compare --config=configs/fewshot.py --presets=parts,gap --seeds=0,1,2 --workdir=DIR
+    python -m launch.compare --config=configs/TASK.py[:smoke][,key=value...] --presets=a,b --seeds=0,1,2 --workdir=DIR
+                             [--config.key=value]
 
-Each run lives in DIR/PRESET-SEED as `launch.main` leaves it; finished ones are kept. Writes DIR/compare.json and
-DIR/report/index.html. The first preset's main reader is what all others are compared with. The last line on stdout
-names the report.
+Each run lives in DIR/PRESET-SEED as `launch.main` leaves it: finished ones are kept, others go on. The table has the
+readers of the first preset and the main reader of each other one; the first's main reader is what all are compared
+with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
 """
 
 from __future__ import annotations
 
+import datetime
+import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from launch import record, runner
+from launch import runner
 from partrep import UserError
-from partrep.metrics.intervals import Interval, crossed_interval, mean_interval, paired_interval
-from partrep.report.content import ComparePage, Result
-from partrep.report.page import write_compare
-from partrep.report.tables import format_table
-from partrep.train.logging import read_metrics
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("config", None, "configs/TASK.py, without a preset", flag_values=FLAGS)
+flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], without a preset", flag_values=FLAGS)
 flags.DEFINE_list("presets", None, "presets to compare, the one the page is about first", flag_values=FLAGS)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of each preset", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=FLAGS)
 
-Table = dict[str, np.ndarray]  # reader -> accuracy f64 [S,E] of each seed and episode
+
+class Planned(NamedTuple):
+    """One run of the comparison: what `launch.main` is told, and the config that makes."""
+
+    preset: str
+    seed: int
+    arguments: tuple[str, ...]
+    folder: pathlib.Path
+    config: ConfigDict
 
 
 def main(overrides: list[str]) -> None:
     """Runs what is missing, then makes the table."""
-    presets, seeds = _names("presets"), _names("seeds")
-    if not all(seed.isdigit() for seed in seeds):
-        raise UserError(f"--seeds={','.join(seeds)}; expected whole numbers such as 0,1,2")
+    from launch import record
+
     if not FLAGS.workdir:
         raise UserError("no --workdir given; expected the folder of the comparison")
     workdir = pathlib.Path(FLAGS.workdir)
-    runs = {(p, s): workdir / f"{p.replace(',', '-')}-{s}" for p in presets for s in seeds}
-    configs = {run: _config(*run, overrides) for run in runs}  # all of them parsed before the first is run
-    for run, folder in runs.items():
-        if not record.finished(folder, configs[run]):
-            _train(*run, folder, overrides)
-    tables = {p: _table([runs[p, s] for s in seeds]) for p in presets}
-    mains = {p: _main_row(runs[p, seeds[0]]) for p in presets}
-    rows = compare_rows(tables, mains, {p: _vectors(runs[p, seeds[0]]) for p in presets})
+    planned = plan(FLAGS.config, names("presets"), seeds(), workdir, overrides)
+    for run in planned:
+        record.check(run.folder, run.config)
+    missing = [run for run in planned if not record.finished(run.folder, run.config)]
+    train(missing)
+    write(workdir, planned, runner.command("compare", *sys.argv[1:]))
+
+
+def names(flag: str) -> list[str]:
+    """The entries of a list flag: at least one, all different."""
+    found = [name.strip() for name in FLAGS[flag].value or ()]
+    if not found or not all(found) or len(set(found)) < len(found):
+        raise UserError(f"--{flag}={','.join(found)}; expected different names with commas between")
+    return found
+
+
+def seeds() -> list[int]:
+    """The entries of --seeds as whole numbers."""
+    found = names("seeds")
+    if not all(seed.isascii() and seed.isdigit() for seed in found):
+        raise UserError(f"--seeds={','.join(found)}; expected whole numbers from 0, such as 0,1,2")
+    numbers = [int(seed) for seed in found]
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"--seeds={','.join(found)}; expected different seeds")
+    return numbers
+
+
+def plan(
+    argument: str | None,
+    presets: Sequence[str],
+    seeds: Sequence[int],
+    workdir: pathlib.Path,
+    overrides: Sequence[str],
+) -> list[Planned]:
+    """Every run, the first seed of all presets before the second; all configs are parsed before any run starts."""
+    if not argument:
+        raise UserError("no --config given; expected --config=configs/TASK.py and --presets=a,b")
+    if any(override.lstrip("-").startswith("config.seed=") for override in overrides):
+        raise UserError("--config.seed is set by --seeds; expected one of the two")
+    path, _, rest = argument.partition(":")
+    made = []
+    for seed in seeds:
+        for preset in presets:
+            folder = workdir / f"{preset}-{seed}"
+            whole = f"{path}:{preset}" + (f",{rest}" if rest else "")
+            arguments = (f"--config={whole}", *overrides, f"--config.seed={seed}", f"--workdir={folder}")
+            config = runner.parse_config(whole, [*overrides, f"--config.seed={seed}"])
+            if config.preset.removesuffix("-smoke") != preset:
+                raise UserError(
+                    f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
+                )
+            made.append(Planned(preset, seed, arguments, folder, config))
+    return made
+
+
+def train(missing: Sequence[Planned]) -> None:
+    """Each run in a process of its own, so that no memory stays; what one compiled the next ones load."""
+    with tempfile.TemporaryDirectory(prefix="partrep-compiled-") as compiled:
+        environment = {"JAX_COMPILATION_CACHE_DIR": compiled, **os.environ}
+        for number, run in enumerate(missing, start=1):
+            print(f"run {number} of {len(missing)}: {run.preset}, seed {run.seed}, in {run.folder}", flush=True)
+            command = [sys.executable, "-m", "launch.main", *run.arguments]
+            code = subprocess.run(command, env=environment, check=False).returncode
+            if code:  # the run has said why
+                sys.exit(code if code in (2, 130) else 1)
+
+
+def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> None:
+    """Reads the finished runs, and writes and prints the comparison."""
+    from launch import record
+    from partrep.report import comparison
+    from partrep.report.content import ComparePage
+    from partrep.report.page import write_compare
+    from partrep.report.tables import format_table
+    from partrep.train.logging import read_metrics
+
+    presets = list(dict.fromkeys(run.preset for run in planned))
+    by_preset = {name: [run for run in planned if run.preset == name] for name in presets}
+    runs = {name: [load(run.folder) for run in members] for name, members in by_preset.items()}
+    shown = record.read_rows(planned[0].folder)
+    rows = comparison.compare(runs)
+    provenance = origin(planned)
+    others = [row.name for row in rows if any(row.name.startswith(f"{name}: ") for name in presets[1:])]
+    seeds = ", ".join(str(run.seed) for run in by_preset[presets[0]])
     page = ComparePage(
-        title=f"{', '.join(presets)}: {len(seeds)} seeds on the same episodes",
-        conclusion=_conclusion(rows),
+        title=f"{' and '.join(presets)} under the same seeds",
+        conclusion=comparison.conclusion(rows, others, shown["measure"]),
         results=rows,
-        facts={"seeds": ", ".join(seeds), "episodes": next(iter(tables[presets[0]].values())).shape[1]},
-        results_note="Intervals over seeds and episodes; differences are paired by episode.",
-        histories={p: [read_metrics(runs[p, s] / "metrics.jsonl") for s in seeds] for p in presets},
-        command=runner.command("compare", *sys.argv[1:]),
+        facts={"presets": ", ".join(presets), "seeds": seeds, **facts(runs[presets[0]][0])},
+        measure=shown["measure"],
+        lower_is_better=shown["lower_is_better"],
+        chance=shown["chance"],
+        results_note="Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode.",
+        histories={name: [read_metrics(run.folder / "metrics.jsonl") for run in by_preset[name]] for name in presets},
+        discovery=discovery(runs),
+        provenance=provenance,
+        command=command,
     )
     path = write_compare(workdir / "report" / "index.html", page)
-    record.write_json(workdir / "compare.json", _flat(rows))
-    print("\n" + format_table(rows))
+    numbers = comparison.numbers(rows, shown["measure"]) | comparison.seed_means(runs)
+    record.write_json(workdir / "compare.json", numbers | {"provenance": provenance | {"command": command}})
+    print("\n" + format_table(rows, shown["measure"], width=120))
     print(f"\n{page.conclusion}")
     print(f"report: {path}", flush=True)
 
 
-def _names(flag: str) -> list[str]:
-    names = FLAGS[flag].value
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise UserError(f"--{flag}={','.join(names or [])}; expected different names with commas between")
-    return names
+def load(folder: pathlib.Path) -> Any:
+    """The finished run of a folder, as the comparison reads it."""
+    from launch import record
+    from partrep.report.comparison import Run
+
+    results = record.read_json(folder / record.RESULTS)
+    provenance = results.pop("provenance")
+    rows = record.read_rows(folder)["rows"]
+    return Run(str(folder), results, rows, record.read_episodes(folder), provenance["data"])
 
 
-def _config(preset: str, seed: str, overrides: Sequence[str]) -> ConfigDict:
-    return runner.parse_config(f"{FLAGS.config or ''}:{preset}", [*overrides, f"--config.seed={seed}"])
+def facts(run: Any) -> dict[str, Any]:
+    """How many episodes a run has, and which."""
+    if not run.episodes:
+        return {}
+    return {"episodes": len(next(iter(run.episodes.values()))), "episodes' fingerprint": run.data.get("episodes", "")}
 
 
-def _train(preset: str, seed: str, folder: pathlib.Path, overrides: Sequence[str]) -> None:
-    """One run in a process of its own, so that no memory and no compiled program stays."""
-    print(f"running {preset}, seed {seed}, in {folder}", flush=True)
-    flags_ = [f"--config={FLAGS.config}:{preset}", f"--config.seed={seed}", f"--workdir={folder}", *overrides]
-    done = subprocess.run([sys.executable, "-m", "launch.main", *flags_], check=False)
-    if done.returncode:
-        raise UserError(f"the run in {folder} ended with exit code {done.returncode}; see its lines above")
+def origin(planned: Sequence[Planned]) -> dict[str, Any]:
+    """Where the numbers come from: what all runs share, and the time and evaluations of each."""
+    from launch import record
+
+    found = {run.folder.name: record.read_json(run.folder / record.RESULTS)["provenance"] for run in planned}
+    first = next(iter(found.values()))
+    same = {key: first[key] for key in first if all(each.get(key) == first[key] for each in found.values())}
+    return same | {
+        "date": datetime.date.today().isoformat(),
+        "runs": list(found),
+        "wall_seconds": {name: each["wall_seconds"] for name, each in found.items()},
+        "test_evaluations": sum(each["test_evaluations"] for each in found.values()),
+    }
 
 
-def _table(folders: Sequence[pathlib.Path]) -> Table:
-    prints = {record.read_json(folder / record.RESULTS)["provenance"]["data"]["episodes"] for folder in folders}
-    if len(prints) > 1:
-        raise UserError(f"runs of {len(prints)} different sets of episodes; expected one (same data, same evaluation)")
-    episodes = [record.read_episodes(folder) for folder in folders]
-    return {name: np.stack([run[name] for run in episodes]) for name in episodes[0]}
+def discovery(runs: Mapping[str, Sequence[Any]]) -> Any:
+    """Part discovery scores, means over the seeds: every method of the first preset, the model of the others."""
+    from partrep.report.comparison import seed_means
+    from partrep.tasks.maps import discovery_page
 
-
-def _main_row(folder: pathlib.Path) -> str:
-    return next(row.name for row in record.read_rows(folder)["rows"] if row.reference)
-
-
-def _vectors(folder: pathlib.Path) -> dict[str, int | None]:
-    return {row.name: row.vectors for row in record.read_rows(folder)["rows"]}
-
-
-def interval(values: np.ndarray) -> Interval:
-    """Over episodes where all seeds agree or there is one (no seed: raw pixels), else over seeds and episodes."""
-    same = len(values) == 1 or np.ptp(values, axis=0).max() == 0
-    return mean_interval(values[0]) if same else crossed_interval(values)
-
-
-def compare_rows(
-    tables: dict[str, Table], mains: dict[str, str], vectors: dict[str, dict[str, int | None]]
-) -> tuple[Result, ...]:
-    """All readers of the first preset, and the main reader of each other one; differences from the first's main."""
-    first = next(iter(tables))
-    chosen = [(name, first, name) for name in tables[first]]
-    chosen += [(f"{p}: {mains[p]}", p, mains[p]) for p in tables if p != first]
-    reference = tables[first][mains[first]]
-    rows = []
-    for label, preset, name in chosen:
-        values = tables[preset][name]
-        is_main = (preset, name) == (first, mains[first])
-        difference = None if is_main else _difference(reference, values)
-        rows.append(
-            Result.measured(
-                label,
-                interval(values),
-                difference,
-                vectors=vectors[preset][name],
-                reference=is_main,
-                seeds=tuple(float(seed.mean()) for seed in values),
-                note="its own training" if preset != first else "",
-            )
-        )
-    return tuple(rows)
-
-
-def _difference(reference: np.ndarray, values: np.ndarray) -> Interval:
-    if reference.shape != values.shape:
-        raise UserError(f"{reference.shape} and {values.shape} seeds and episodes; expected as many of each")
-    return paired_interval(reference[0], values[0]) if len(values) == 1 else paired_interval(reference, values)
-
-
-def _conclusion(rows: Sequence[Result]) -> str:
-    main = next(row for row in rows if row.reference)
-    trained = [row for row in rows if row.note]
-    best = max(trained or [row for row in rows if not row.reference], key=lambda row: row.value)
-    assert best.difference is not None and best.difference_interval is not None
-    low, high = (100 * bound for bound in best.difference_interval)
-    verdict = "above zero" if low > 0 else "below zero" if high < 0 else "around zero: the difference may be chance"
-    return (
-        f"{main.name} recognise {100 * main.value:.1f} % of the queries, {100 * best.difference:+.1f} points from "
-        f"{best.name} ({100 * best.value:.1f} %); the interval [{low:.1f}, {high:.1f}] lies {verdict}."
-    )
-
-
-def _flat(rows: Sequence[Result]) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for row in rows:
-        key = row.name.replace(" ", "_")
-        numbers[key] = row.value
-        if row.interval:
-            numbers |= {f"{key}/low": row.interval[0], f"{key}/high": row.interval[1]}
-        if row.difference is not None and row.difference_interval is not None:
-            numbers |= {f"{key}/difference": row.difference, f"{key}/difference_low": row.difference_interval[0],
-                        f"{key}/difference_high": row.difference_interval[1]}  # fmt: skip
-    return numbers
+    tables: dict[str, dict[str, float]] = {}
+    for number, (preset, members) in enumerate(runs.items()):
+        start = f"mean/{preset}/discovery/"
+        for name, value in seed_means({preset: members}).items():
+            method, _, score = name.removeprefix(start).partition("/")
+            if name.startswith(start) and (number == 0 or method == "model"):
+                tables.setdefault(f"{preset}: {method}" if number else method, {})[score] = value
+    return discovery_page(tables)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,191 @@
+"""Several presets under several seeds in one table: means over seeds and episodes, paired differences."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from partrep import UserError
+from partrep.metrics.intervals import Interval, crossed_interval, mean_interval, paired_interval
+from partrep.report.content import Result
+from partrep.report.tables import percent_with_interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One finished run: its numbers, the rows of its table, and the accuracy of each episode by reader, f64 [E]."""
+
+    folder: str
+    results: Mapping[str, float]
+    rows: tuple[Result, ...]
+    episodes: Mapping[str, np.ndarray]
+    data: Mapping[str, str]  # fingerprints
+
+    @property
+    def main(self) -> str:
+        """The reader that the run is about."""
+        return next(row.name for row in self.rows if row.reference)
+
+    def row(self, name: str) -> Result:
+        """The row of one reader; a `UserError` where the run has none of that name."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise UserError(f"{self.folder} has no row {name!r}; expected one, as in the other runs of its preset")
+
+    def scores(self, name: str) -> np.ndarray:
+        """f64 [E] of each episode; [1], the row's value, where a run has no episodes (the official one-shot runs)."""
+        found = self.episodes.get(name)
+        return np.array([self.row(name).value]) if found is None else np.asarray(found, np.float64)
+
+
+def check_same_data(runs: Sequence[Run]) -> None:
+    """Refuses runs whose episodes, or the images they are drawn from, differ: their scores do not pair.
+
+    Training sets may differ, and a fingerprint that one of two runs lacks is not compared.
+    """
+    for what in ("episodes", "novel"):
+        having = [run for run in runs if what in run.data]
+        for run in having[1:]:
+            if run.data[what] != having[0].data[what]:
+                raise UserError(
+                    f"{having[0].folder} and {run.folder} differ in their {what} ({having[0].data[what]} and "
+                    f"{run.data[what]}); expected runs with the same data and evaluation settings"
+                )
+
+
+def table(runs: Sequence[Run], name: str) -> np.ndarray:
+    """f64 [S,E], the scores of one reader under each seed; one row where all seeds agree, as for raw pixels."""
+    scores = [run.scores(name) for run in runs]
+    if len({len(each) for each in scores}) > 1:
+        found = ", ".join(f"{len(each)} in {run.folder}" for run, each in zip(runs, scores))
+        raise UserError(f"{name!r} has different numbers of episodes ({found}); expected the same")
+    stacked = np.stack(scores)
+    return stacked[:1] if (stacked == stacked[0]).all() else stacked
+
+
+def over_seeds(scores: np.ndarray) -> Interval | None:
+    """Mean with its 95 % interval of scores [S,E], over all that vary: seeds and episodes, or one of them.
+
+    >>> over_seeds(np.array([[0.5, 0.7], [0.6, 0.8]])).mean, over_seeds(np.array([[0.5]]))
+    (0.65, None)
+    """
+    seeds, episodes = scores.shape
+    if seeds > 1 and episodes > 1:
+        return crossed_interval(scores)
+    if scores.size == 1:
+        return None
+    return mean_interval(scores.ravel(), student=episodes == 1)
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Interval | None:
+    """`first - second` with its 95 % interval; seeds meet seeds and episodes episodes, one row meets every seed."""
+    if first.shape[1] > 1:
+        return paired_interval(*(scores[0] if len(scores) == 1 else scores for scores in (first, second)))
+    return over_seeds(first - second)
+
+
+def compare(presets: Mapping[str, Sequence[Run]]) -> tuple[Result, ...]:
+    """The rows of the comparison: the readers of the first preset, and of each other preset its main reader.
+
+    The first preset's main reader comes last; every other row carries its paired difference from it.
+    """
+    check_same_data([run for runs in presets.values() for run in runs])
+    first = next(iter(presets))
+    main = presets[first][0].main
+    shown = [(row.name, first, row.name) for row in presets[first][0].rows if row.name != main]
+    shown += [(f"{name}: {runs[0].main}", name, runs[0].main) for name, runs in presets.items() if name != first]
+    reference = table(presets[first], main)
+    rows = [_row(label, presets[preset], name, reference) for label, preset, name in shown]
+    rows = [
+        dataclasses.replace(row, note="a training of its own") if preset != first else row
+        for row, (_, preset, _) in zip(rows, shown)
+    ]
+    return (*rows, dataclasses.replace(_row(main, presets[first], main, None), reference=True))
+
+
+def _row(label: str, runs: Sequence[Run], name: str, reference: np.ndarray | None) -> Result:
+    scores, single = table(runs, name), runs[0].row(name)
+    interval = over_seeds(scores)
+    difference = None if reference is None else paired(reference, scores)
+    made = [run.row(name) for run in runs]
+    vectors = {row.vectors for row in made}
+    return Result(
+        label,
+        float(scores.mean()),
+        single.interval if interval is None else (interval.low, interval.high),
+        vectors=vectors.pop() if len(vectors) == 1 else None,
+        difference=None if difference is None else difference.mean,
+        difference_interval=None if difference is None else (difference.low, difference.high),
+        note=single.note,
+        seeds=tuple(scores.mean(axis=1).tolist()) if len(scores) > 1 else (),
+        details={key: _joined([row.details.get(key, "") for row in made]) for key in single.details},
+    )
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """What all runs have, or that they differ."""
+    return texts[0] if len(set(texts)) == 1 else "differs by seed"
+
+
+def conclusion(rows: Sequence[Result], others: Sequence[str], measure: str = "accuracy") -> str:
+    """One sentence on the main row against the rows named `others`, or against the best row where none is."""
+    main = next(row for row in rows if row.reference)
+    against = [row for row in rows if row.name in others] or [row for row in rows if not row.reference]
+    against = against if others else sorted(against, key=lambda row: row.difference or 0.0)[:1]
+    said = [_verdict(row) for row in against if row.difference is not None and row.difference_interval is not None]
+    value = percent_with_interval(main.value, main.interval)
+    return f"{main.name}: {measure} {value} %" + "".join(f"; {text}" for text in said) + "."
+
+
+def _verdict(row: Result) -> str:
+    assert row.difference is not None and row.difference_interval is not None
+    low, high = row.difference_interval
+    where = "above zero" if low > 0 else "below zero" if high < 0 else "around zero, so it may be chance"
+    difference = percent_with_interval(row.difference, row.difference_interval, signed=True)
+    return f"{difference} points from {row.name} ({100 * row.value:.1f} %), an interval {where}"
+
+
+def numbers(rows: Sequence[Result], measure: str = "accuracy") -> dict[str, float]:
+    """`{name: number}` of the rows, their intervals, seeds and differences."""
+    main = _slug(next(row.name for row in rows if row.reference))
+    made: dict[str, float] = {}
+    for row in rows:
+        name = f"novel/{_slug(row.name)}/{measure}"
+        made |= _with_interval(name, row.value, row.interval)
+        made |= {f"{name}_run{i}": value for i, value in enumerate(row.seeds)}
+        if row.vectors is not None:
+            made[f"novel/{_slug(row.name)}/vectors"] = row.vectors
+        if row.difference is not None:
+            made |= _with_interval(f"novel/{main}_minus_{_slug(row.name)}", row.difference, row.difference_interval)
+    return made
+
+
+def _with_interval(name: str, value: float, interval: tuple[float, float] | None) -> dict[str, float]:
+    ends = {} if interval is None else {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+    return {name: value, **ends}
+
+
+def _slug(name: str) -> str:
+    return name.replace(": ", "_").replace(" ", "_")
+
+
+def seed_means(presets: Mapping[str, Sequence[Run]]) -> dict[str, float]:
+    """Means over the seeds, and standard deviations, of the results that all runs of a preset have.
+
+    The ends of each run's own interval are left out: their mean is the end of no interval.
+    """
+    made: dict[str, float] = {}
+    for preset, runs in presets.items():
+        for name in runs[0].results:
+            if name.endswith(("_low", "_high")):
+                continue
+            values = [run.results.get(name) for run in runs]
+            known = [value for value in values if value is not None]
+            if len(known) == len(runs):
+                made[f"mean/{preset}/{name}"] = float(np.mean(known))
+                if len(known) > 1:
+                    made[f"deviation/{preset}/{name}"] = float(np.std(known, ddof=1))
+    return made
