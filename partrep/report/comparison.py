@@ -69,8 +69,8 @@ def table(runs: Sequence[Run], name: str) -> np.ndarray:
 def over_seeds(scores: np.ndarray) -> Interval | None:
     """Mean with its 95 % interval of scores [S,E], over all that vary: seeds and episodes, or one of them.
 
-    >>> over_seeds(np.array([[0.5, 0.7], [0.6, 0.8]])).mean, over_seeds(np.array([[0.5]]))
-    (0.65, None)
+    >>> over_seeds(np.array([[0.25, 0.75], [0.0, 1.0]])).mean, over_seeds(np.array([[0.5]]))
+    (0.5, None)
     """
     seeds, episodes = scores.shape
     if seeds > 1 and episodes > 1:
