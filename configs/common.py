@@ -10,12 +10,15 @@ import partrep
 
 
 def parse(
-    argument: str | None, presets: Sequence[str], keys: dict[str, Sequence[str]]
+    argument: str | None,
+    presets: Sequence[str],
+    keys: dict[str, Sequence[str]],
+    presets_of: dict[str, Sequence[str]] | None = None,
 ) -> tuple[str, bool, dict[str, str]]:
     """Splits a config argument into (preset, smoke, {key: value}).
 
     The first preset is the default. `keys` maps each declared key to its values, the first of them the default;
-    an empty sequence admits any text.
+    an empty sequence admits any text. `presets_of` names the presets of a key that not all presets have.
 
     >>> parse("b,smoke,size=64", ["a", "b"], {"size": ["32", "64"]})
     ('b', True, {'size': '64'})
@@ -24,10 +27,12 @@ def parse(
     """
     preset, smoke = presets[0], False
     values = {key: options[0] if options else "" for key, options in keys.items()}
+    given = []
     for index, word in enumerate(w.strip() for w in (argument or "").split(",") if w.strip()):
         key, equals, value = word.partition("=")
         if equals:
-            values[_known_key(key, keys)] = _known_value(key, value, keys)
+            given.append(_known_key(key, keys))
+            values[key] = _known_value(key, value, keys)
         elif word == "smoke":
             smoke = True
         elif index == 0 and word in presets:
@@ -36,6 +41,10 @@ def parse(
             raise partrep.UserError(
                 f"unknown preset {word!r}; expected one of {', '.join(presets)}, then smoke or key=value"
             )
+    for key in given:
+        having = (presets_of or {}).get(key, presets)
+        if preset not in having:
+            raise partrep.UserError(f"preset {preset!r} has no key {key!r}; expected it with {', '.join(having)}")
     return preset, smoke, values
 
 

@@ -22,11 +22,16 @@ KEYS = {
     "background": ("small1", "small2", "full"),
     "augmentation": ("rotated", "geometric", "none"),
 }
+PRESETS_OF = {
+    "level": ("parts", "slots", "gap", "episodic"),
+    "background": ("omniglot",),
+    "augmentation": ("omniglot",),
+}
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
-    preset, smoke, keys = common.parse(argument, PRESETS, KEYS)
+    preset, smoke, keys = common.parse(argument, PRESETS, KEYS, PRESETS_OF)
     config = _birds(keys["level"])
     if preset == "slots":
         config.model.method = dict(name="slots", parts=8, rounds=3, width=64)
@@ -76,6 +81,8 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
         name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
+    config.model.backbone = dict(name="patchnet", widths=(64, 128), depths=(2, 2), patch=2, strides=(1, 2))
+    config.stages.classify.update(steps=1500, batch_size=96)
     config.evaluation.update(ways=20, shots=1, queries=1, episodes=400, dense=7, reader="parts")
     return config
 
