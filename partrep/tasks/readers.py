@@ -99,8 +99,8 @@ def read_all(
     assert task.data.validation is not None and task.data.novel is not None
     episodes = validation_episodes(task), novel_episodes(task)
     sets = task.data.held_out, task.data.validation, task.data.novel
-    local = [locals_of(task, variables, images, tuple(compared.items())) for images in sets]
+    base, validation, novel = (locals_of(task, variables, images, tuple(compared.items())) for images in sets)
     return {
-        name: read(*(views[name] for views in local), episodes, choices(task, variables, name))
+        name: read(base[name], validation[name], novel[name], episodes, choices(task, variables, name))
         for name in names or compared
     }
