@@ -1,4 +1,9 @@
-"""PatchNet: a small backbone without convolutions at full resolution, to train on two CPU cores."""
+"""PatchNet: a small backbone without convolutions at full resolution, to train on two CPU cores.
+
+Measured with XLA on two CPU cores (batch 64, 64x64x3 to 16x16x64, forward and backward, CPU time over two):
+144 ms a step; 223 with nine shifted copies and one matrix product in place of each 3x3 convolution; 453 with two
+attention blocks; Conv-4 on the same grid 320. At 64 channels the convolution's own weight gradient is fast.
+"""
 
 from __future__ import annotations
 
