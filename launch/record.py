@@ -127,17 +127,24 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """Seed, versions, device, wall time, data, and how often a test set was evaluated in this workdir."""
+def environment() -> dict[str, Any]:
+    """Date, versions and device."""
     import jax
 
-    earlier = read_json(workdir / RESULTS)["provenance"]["test_evaluations"] if (workdir / RESULTS).exists() else 0
     return {
-        "seed": config.seed,
         "date": datetime.date.today().isoformat(),
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"partrep": partrep.__version__},
         "python": sys.version.split()[0],
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({os.cpu_count()} CPU cores)",
+    }
+
+
+def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Seed, versions, device, wall time, data, and how often a test set was evaluated in this workdir."""
+    earlier = read_json(workdir / RESULTS)["provenance"]["test_evaluations"] if (workdir / RESULTS).exists() else 0
+    return {
+        "seed": config.seed,
+        **environment(),
         "wall_seconds": round(seconds, 1),
         "data": dict(outcome.fingerprints),
         "test_evaluations": earlier + outcome.test_evaluations,

@@ -1,0 +1,69 @@
+"""The benchmark command: its suites, its file, and what it refuses before it measures anything."""
+
+import json
+
+import pytest
+
+import partrep
+from launch import benchmark, runner
+from partrep.benchmark import SUITES
+
+
+@pytest.fixture
+def suites(monkeypatch):
+    """Suites that measure nothing and remember their settings."""
+    seen = {}
+
+    def fake(name):
+        def suite(settings):
+            seen[name] = settings
+            return {f"{name}/speed": 1234.5}
+
+        return suite
+
+    for name in list(SUITES):
+        monkeypatch.setitem(SUITES, name, fake(name))
+    return seen
+
+
+def call(*argv):
+    benchmark.main(runner.parse_flags(benchmark.FLAGS, ["benchmark", *argv]))
+
+
+def test_numbers_provenance_and_table(tmp_path, suites, capsys):
+    out = tmp_path / "new" / "speed.json"
+    call("--suite=data,parts", f"--out={out}", "--pairs=3")
+    saved = json.loads(out.read_text())
+    provenance = saved.pop("provenance")
+    assert saved == {"data/speed": 1234.5, "parts/speed": 1234.5}
+    assert provenance["device"] and provenance["versions"]["jax"] and provenance["smoke"] is False
+    assert provenance["command"].startswith("python -m launch.benchmark")
+    assert (suites["parts"].pairs, suites["parts"].batch, suites["parts"].image) == (3, 32, 224)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["data/speed", "1,234"] and printed[-1] == f"benchmark: {out}"
+
+
+def test_smoke_says_so(tmp_path, suites, capsys):
+    call("--smoke", f"--out={tmp_path / 'x.json'}")
+    assert list(suites) == ["train", "data", "parts"]
+    assert suites["train"].configs["gap"].preset == "gap-smoke" and suites["parts"].image == 32
+    assert json.loads((tmp_path / "x.json").read_text())["provenance"]["smoke"] is True
+    assert "the numbers mean nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        ([], "no --out given; expected --out=FILE.json"),
+        (["--out={tmp}"], "cannot be written; expected a file in a folder"),
+        (["--out={tmp}/file/x.json"], "cannot be written"),
+        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, parts, train"),
+        (["--out={tmp}/x.json", "--pairs=0"], "pairs is 0; expected at least 1"),
+    ],
+)
+def test_mistakes_write_nothing(tmp_path, suites, argv, message):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(partrep.UserError) as raised:
+        call(*(argument.format(tmp=tmp_path) for argument in argv))
+    assert message in str(raised.value)
+    assert not suites and [p.name for p in tmp_path.iterdir()] == ["file"]
