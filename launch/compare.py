@@ -112,7 +112,9 @@ def train(missing: Sequence[Planned]) -> None:
             print(f"run {number} of {len(missing)}: {run.preset}, seed {run.seed}, in {run.folder}", flush=True)
             command = [sys.executable, "-m", "launch.main", *run.arguments]
             code = subprocess.run(command, env=environment, check=False).returncode
-            if code:  # the run has said why
+            if code < 0:
+                print(f"the run in {run.folder} was ended by signal {-code}", file=sys.stderr)
+            if code:  # otherwise the run has said why
                 sys.exit(code if code in (2, 130) else 1)
 
 
