@@ -6,13 +6,14 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from partrep.discovery.maps import Finder, one_hot_maps
-from partrep.discovery.subsample import sample_vectors
+from partrep.discovery.subsample import one_thread, sample_vectors
 
 
 def fit_kmeans(vectors: np.ndarray, parts: int, seed: int = 0) -> np.ndarray:
     """f32 [K,D]: centres of Lloyd's algorithm on vectors [...,D]; k-means++ starts, the best of three."""
     sample = sample_vectors(vectors, parts, seed)
-    fitted = KMeans(parts, n_init=3, max_iter=100, random_state=seed).fit(sample)
+    with one_thread():
+        fitted = KMeans(parts, n_init=3, max_iter=100, random_state=seed).fit(sample)
     return fitted.cluster_centers_.astype(np.float32)
 
 

@@ -14,9 +14,7 @@ Finder = Callable[[np.ndarray], np.ndarray]
 
 def grid(features: np.ndarray, parts: int, seed: int = 0) -> Finder:
     """K cells of nearly equal area in rows from top to bottom, the same in every image; reads no features."""
-    return lambda features: _same_everywhere(
-        grid_cells(features.shape[1], features.shape[2], parts), features, parts
-    )
+    return lambda features: _same_everywhere(grid_cells(features.shape[1], features.shape[2], parts), features, parts)
 
 
 def random(features: np.ndarray, parts: int, seed: int = 0) -> Finder:

@@ -9,7 +9,7 @@ from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 
 from partrep.discovery.maps import Finder
-from partrep.discovery.subsample import sample_vectors
+from partrep.discovery.subsample import one_thread, sample_vectors
 
 
 def nmf(features: np.ndarray, parts: int, seed: int = 0) -> Finder:
@@ -22,17 +22,16 @@ def nmf(features: np.ndarray, parts: int, seed: int = 0) -> Finder:
     """
     sample = _split_signs(sample_vectors(features, parts, seed))
     # Few components: with more of them than columns, the default start is not defined.
-    model = NMF(
-        parts, init="nndsvda" if parts <= min(sample.shape) else "random", random_state=seed, tol=1e-3
-    )
-    with warnings.catch_warnings():
+    model = NMF(parts, init="nndsvda" if parts <= min(sample.shape) else "random", random_state=seed, tol=1e-3)
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(sample)
     length = np.linalg.norm(model.components_, axis=1)
 
     def find(features: np.ndarray) -> np.ndarray:
         features = np.asarray(features, np.float32)
-        loads = model.transform(_split_signs(features.reshape(-1, features.shape[-1]))) * length
+        with one_thread():
+            loads = model.transform(_split_signs(features.reshape(-1, features.shape[-1]))) * length
         return np.moveaxis(loads.astype(np.float32).reshape(*features.shape[:-1], parts), -1, -3)
 
     return find

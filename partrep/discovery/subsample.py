@@ -1,8 +1,11 @@
-"""A seeded sample of local vectors to fit on."""
+"""A seeded sample of local vectors to fit on, and the threads to do it with."""
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from partrep import UserError
 
@@ -22,3 +25,13 @@ def sample_vectors(features: np.ndarray, parts: int, seed: int) -> np.ndarray:
     if not np.isfinite(vectors).all():
         raise UserError("found local vectors that are not finite; expected none")
     return vectors
+
+
+def one_thread() -> contextlib.AbstractContextManager:
+    """Keeps scikit-learn's fits on one thread.
+
+    Its threads wait for each other by spinning: where the cores are shared, a fit takes up to thirty times as long
+    with two threads as with one, and where they are not, little is gained. One thread also always adds up in the
+    same order.
+    """
+    return threadpool_limits(limits=1)
