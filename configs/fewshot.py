@@ -100,11 +100,12 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     for stage in config.stages.values():
         stage.steps = min(stage.steps, 4)
     config.stages.classify.batch_size = 8
+    config.stages.episodes.queries = 1
     config.train.checkpoint_every = 2
     if config.data.name == "birds":
         config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
     heads = ("mean", "aligned by length", "mutual")
     config.evaluation.update(
-        queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=49, pictures=1
+        queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=16, pictures=1
     )
     return config

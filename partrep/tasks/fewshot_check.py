@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from partrep import UserError
+from partrep.data.runs import OneShotRuns
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
 from partrep.tasks.fewshot import Fewshot
@@ -77,6 +78,8 @@ def check_task(task: Fewshot) -> None:
     for images in (task.data.validation, task.data.novel):
         if images is not None:
             fewshot.sampler(images, evaluation, seed=0)
+    if task.data.novel is None:
+        OneShotRuns(task.config["data"]["dir"], task.config["data"]["stored"])
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
     stages = fewshot.stages(task)
     check_stages(stages)
