@@ -1,0 +1,217 @@
+"""Every preset's smoke from the command line to the page; resuming; a kill; a disk that fills up."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from launch import main, runner
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FEWSHOT = "--config=configs/fewshot.py"
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder of compiled programs, so that what one run compiled the next ones load."""
+    folder = tmp_path_factory.mktemp("compiled")
+    settings = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.2}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch, compiled):
+    monkeypatch.chdir(ROOT)
+
+
+def launch(monkeypatch, capsys, *argv: str) -> list[str]:
+    """Runs `launch.main` in this process and returns its lines on stdout."""
+    monkeypatch.setattr(sys, "argv", ["main", *argv])
+    runner.run(main.main, main.FLAGS, main.__doc__)
+    return capsys.readouterr().out.splitlines()
+
+
+def start(compiled, *argv: str, **fields) -> subprocess.Popen:
+    """Starts `launch.main` in a process of its own."""
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+    command = [sys.executable, "-m", "launch.main", *argv]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, **fields)
+
+
+def numbers(workdir: pathlib.Path) -> tuple[dict[str, float], dict]:
+    """The results of a run, and their provenance."""
+    saved = json.loads((workdir / "results.json").read_text())
+    return {name: value for name, value in saved.items() if name != "provenance"}, saved["provenance"]
+
+
+def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
+    """A finished run has finite numbers, provenance, a page that needs nothing else, and names it last."""
+    results, provenance = numbers(workdir)
+    assert results and all(isinstance(v, int | float) and math.isfinite(v) for v in results.values())
+    assert provenance["seed"] == 0 and provenance["test_evaluations"] >= 1 and provenance["data"]["train"]
+    assert printed[-1] == f"report: {workdir / 'report' / 'index.html'}"
+    assert any(re.match(r"method +\w+, % \(95 %\)", line) for line in printed)
+    page = (workdir / "report" / "index.html").read_text()
+    assert page.rstrip().endswith("</html>") and len(page) > 20_000
+    assert not re.search(r'(?:src|href)="(?!data:|#)|url\((?!["\']?data:)|@import', page)
+    assert "python -m launch.main" in page
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["preset"].endswith("-smoke")
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps[-1] == sum(stage["steps"] for stage in config["stages"].values())
+
+
+@pytest.mark.parametrize("preset", ["parts", "slots", "gap"])
+def test_birds(preset, tmp_path, monkeypatch, capsys):
+    printed = launch(monkeypatch, capsys, f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}")
+    check_run(tmp_path, printed)
+    results, _ = numbers(tmp_path)
+    main_row = "global_pooling" if preset == "gap" else "parts"
+    assert 0 <= results[f"novel/{main_row}/accuracy"] <= 1
+    assert (f"novel/{main_row}_minus_dense_locations_low" in results) and (
+        ("discovery/model/iou_mean" in results) == (preset != "gap")
+    )
+    if preset == "gap":
+        trained = (tmp_path / "metrics.jsonl").read_text()
+        check_run(tmp_path, launch(monkeypatch, capsys, f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}"))
+        again, provenance = numbers(tmp_path)
+        assert again == results and (tmp_path / "metrics.jsonl").read_text() == trained
+        assert provenance["test_evaluations"] == 2 * 4  # four readers, each evaluated by both starts
+
+
+def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys, compiled):
+    argv = [f"{FEWSHOT}:episodic,smoke", f"--workdir={tmp_path / 'whole'}"]
+    check_run(tmp_path / "whole", launch(monkeypatch, capsys, *argv))
+    cut = tmp_path / "cut"
+    argv[1] = f"--workdir={cut}"
+    first = start(compiled, *argv, stderr=subprocess.DEVNULL)
+    wait_for(cut / "checkpoints" / "4.json", first)  # the end of the first stage
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not (cut / "results.json").exists()
+    printed, _ = start(compiled, *argv, stderr=subprocess.DEVNULL).communicate()
+    check_run(cut, printed.splitlines())
+    assert numbers(cut)[0] == numbers(tmp_path / "whole")[0]
+
+
+def wait_for(path: pathlib.Path, process: subprocess.Popen, seconds: float = 300) -> None:
+    """Waits until a file is there."""
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def encoded(image: Image.Image) -> bytes:
+    """A PNG file."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_folder(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for c in range(25):
+            colour = random.integers(0, 255, 3)
+            for i in range(4):
+                pixels = np.clip(colour + random.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+                archive.writestr(f"photos/class{c:02}/{i}.png", encoded(Image.fromarray(pixels)))
+    argv = [f"{FEWSHOT}:folder,smoke", f"--config.data.dir={tmp_path / 'photos.zip'}", "--config.data.size=32"]
+    check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'run'}"))
+    assert not any(name.startswith("discovery") for name in numbers(tmp_path / "run")[0])
+
+
+def drawing(random: np.random.Generator, strokes: list[np.ndarray]) -> tuple[bytes, str]:
+    """One person's drawing of a character, and its stroke file."""
+    image = Image.new("1", (105, 105), 1)
+    pen, lines = ImageDraw.Draw(image), ["START"]
+    for stroke in strokes:
+        points = np.clip(stroke + random.normal(0, 2, stroke.shape), 5, 99).round()
+        pen.line([tuple(map(float, p)) for p in points], fill=0, width=3)
+        lines += [f"{x:.0f},{-y:.0f},0" for x, y in points] + ["BREAK"]
+    return encoded(image), "\n".join(lines) + "\n"
+
+
+def write_omniglot(folder: pathlib.Path) -> pathlib.Path:
+    """Files named and laid out as the official ones: two alphabets to train on, one more to validate, two runs."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    files = ("images_background_small1", "images_background", "strokes_background_small1", "all_runs")
+    small, full, strokes, runs = (zipfile.ZipFile(folder / f"{name}.zip", "w") for name in files)
+    for alphabet in ("Braille", "Greek", "Latin"):
+        for c in range(20):
+            character = [random.uniform(10, 95, (4, 2)) for _ in range(2)]
+            for drawer in range(1, 4):
+                picture, lines = drawing(random, character)
+                name = f"{alphabet}/character{c + 1:02}/{c:04}_{drawer:02}"
+                full.writestr(f"images_background/{name}.png", picture)
+                if alphabet != "Latin":
+                    small.writestr(f"images_background_small1/{name}.png", picture)
+                    strokes.writestr(f"strokes_background_small1/{name}.txt", lines)
+    for run in ("run01", "run03"):
+        pairs = []
+        for i in range(20):
+            character = [random.uniform(10, 95, (4, 2)) for _ in range(2)]
+            for kind in ("training/class", "test/item"):
+                runs.writestr(f"{run}/{kind}{i + 1:02}.png", drawing(random, character)[0])
+            pairs.append(f"{run}/test/item{i + 1:02}.png {run}/training/class{i + 1:02}.png\n")
+        runs.writestr(f"{run}/class_labels.txt", "".join(pairs))
+    for archive in (small, full, strokes, runs):
+        archive.close()
+    return folder
+
+
+def test_omniglot(tmp_path, monkeypatch, capsys):
+    folder = write_omniglot(tmp_path / "omniglot")
+    argv = [f"{FEWSHOT}:omniglot,smoke,background=small1", f"--config.data.dir={folder}"]
+    check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'run'}"))
+    results, _ = numbers(tmp_path / "run")
+    assert 0 <= results["oneshot_error_low"] <= results["oneshot_error"] <= results["oneshot_error_high"] <= 100
+    assert any(name.startswith("strokes/model/") for name in results)
+
+
+def test_a_disk_that_fills_up_takes_nothing_half_written(tmp_path, compiled):
+    """The checkpoint of a network of 40 million parameters does not fit on what is left."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        argv = [f"{FEWSHOT}:gap,smoke", "--config.model.backbone.widths=(512,)", "--config.data.size=16"]
+        run = start(compiled, *argv, f"--workdir={disk / 'run'}", stderr=subprocess.PIPE)
+        _, err = run.communicate()
+        last = err.splitlines()[-1]
+        assert run.returncode == 2, err
+        assert last.startswith(f"error: {disk / 'run' / 'checkpoints'}") and "no space left on the disk" in last
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
