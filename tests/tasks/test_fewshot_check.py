@@ -1,0 +1,74 @@
+"""What is found before a run writes, compiles or trains anything."""
+
+import pytest
+
+from configs import fewshot as presets
+from partrep import UserError
+from partrep.tasks import fewshot
+from partrep.tasks.fewshot_check import check_settings, check_task, leaves
+
+
+def config_with(preset: str = "parts", **changes):
+    config = presets.get_config(f"{preset},smoke")
+    config.data.size = 16 if config.data.name == "birds" else 28
+    for path, value in changes.items():
+        node, (*groups, last) = config, path.split("__")
+        for group in groups:
+            node = node[group]
+        node[last] = value
+    return config
+
+
+@pytest.mark.parametrize("preset", ["parts", "slots", "gap", "episodic"])
+def test_sound_presets_pass(preset):
+    config = config_with(preset)
+    config.evaluation.dense = 4
+    check_settings(config)
+    check_task(fewshot.make(config))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(seed=-1), "config.seed is -1; expected at least 0"),
+        (dict(train__log_every=0), "config.train.log_every is 0; expected at least 1"),
+        (dict(stages__classify__steps=-4), "config.stages.classify.steps is -4"),
+        (dict(stages__classify__batch_size=0), "config.stages.classify.batch_size is 0"),
+        (dict(evaluation__episodes=1), "config.evaluation.episodes is 1; expected at least 2"),
+        (dict(evaluation__validation_episodes=1), "config.evaluation.validation_episodes is 1"),
+        (dict(dtype="float64"), "config.dtype is 'float64'; expected one of float32, bfloat16, float16"),
+        (dict(data__name="folder"), "data 'folder' needs config.data.dir"),
+    ],
+)
+def test_numbers_that_no_run_can_have(changes, message):
+    with pytest.raises(UserError) as raised:
+        check_settings(config_with(**changes))
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("preset", ["folder", "omniglot"])
+def test_data_without_a_place(preset):
+    with pytest.raises(UserError, match="config.data.dir is empty; expected --config.data.dir=PATH"):
+        check_settings(config_with(preset))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(evaluation__queries=9), "at most 4 examples a class; expected 5 classes with 1 \\+ 9 examples"),
+        (dict(evaluation__ways=60), "of 49 classes.*expected 60 classes"),
+        (dict(stages__classify__steps=0), "found no training stage"),
+        (dict(stages__classify__trainable="petals/.*"), "matches no parameter"),
+        (dict(head__view="petals"), "unknown view 'petals'"),
+        (dict(data__size=18), "18x18; expected sides that are multiples of the patch, 4"),
+        (dict(data__size=20, evaluation__dense=2), "5x5 cannot be halved"),
+    ],
+)
+def test_a_task_that_would_fail_later(changes, message):
+    with pytest.raises(UserError, match=message):
+        check_task(fewshot.make(config_with(**changes)))
+
+
+def test_leaves_are_found_in_config_dicts():
+    paths = dict(leaves(config_with()))
+    assert paths["data.size"] == 16 and paths["stages.classify.optimizer.name"] == "adamw"
