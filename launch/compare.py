@@ -137,7 +137,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     seeds = ", ".join(str(run.seed) for run in by_preset[presets[0]])
     page = ComparePage(
         title=f"{' and '.join(presets)} under the same seeds",
-        conclusion=comparison.conclusion(rows, others, shown["measure"]),
+        conclusion=comparison.conclusion(rows, others, shown["measure"], shown["lower_is_better"]),
         results=rows,
         facts={"presets": ", ".join(presets), "seeds": seeds, **facts(runs[presets[0]][0])},
         measure=shown["measure"],

@@ -130,11 +130,15 @@ def _joined(texts: Sequence[str]) -> str:
     return texts[0] if len(set(texts)) == 1 else "differs by seed"
 
 
-def conclusion(rows: Sequence[Result], others: Sequence[str], measure: str = "accuracy") -> str:
+def conclusion(
+    rows: Sequence[Result], others: Sequence[str], measure: str = "accuracy", lower_is_better: bool = False
+) -> str:
     """One sentence on the main row against the rows named `others`, or against the best row where none is."""
     main = next(row for row in rows if row.reference)
-    against = [row for row in rows if row.name in others] or [row for row in rows if not row.reference]
-    against = against if others else sorted(against, key=lambda row: row.difference or 0.0)[:1]
+    against = [row for row in rows if row.name in others]
+    if not others:
+        rivals = [row for row in rows if not row.reference]
+        against = sorted(rivals, key=lambda row: row.value, reverse=not lower_is_better)[:1]
     said = [_verdict(row) for row in against if row.difference is not None and row.difference_interval is not None]
     value = percent_with_interval(main.value, main.interval)
     return f"{main.name}: {measure} {value} %" + "".join(f"; {text}" for text in said) + "."

@@ -138,3 +138,4 @@ def test_the_conclusion_says_where_the_interval_lies(shift, words):
 def test_without_other_presets_the_nearest_rival_is_named(presets):
     rows = compare({"parts": presets["parts"]})
     assert "from global pooling" in comparison.conclusion(rows, [])
+    assert "from raw pixels" in comparison.conclusion(rows, [], "error", lower_is_better=True)
