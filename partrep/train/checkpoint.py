@@ -77,15 +77,27 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
+        failed = True
         try:
             if kind is None:
                 self.wait()
+                failed = False
             elif self._thread is not None:  # the error on its way up came first
                 self._thread.join()
         finally:
-            if self._saver is not None:
-                self._saver.close()
-                self._saver = None
+            self._close(failed)
+
+    def _close(self, failed: bool) -> None:
+        """Closes orbax's saver, which tells of a full disk once more: after a failure that says nothing new."""
+        saver, self._saver = self._saver, None
+        if saver is None:
+            return
+        try:
+            with full_disk_is_user_error(self.folder, KEPT):
+                saver.close()
+        except UserError:
+            if not failed:
+                raise
 
     def save(self, state: TrainState) -> None:
         """Starts to save a state under its step; the arrays may be reused as soon as this returns."""

@@ -296,3 +296,20 @@ def test_without_a_folder_nothing_happens():
         checkpoints.save(make_state(1))
         checkpoints.discard_after(0)
         assert checkpoints.restore(target) is None
+
+
+def test_a_full_disk_told_twice_is_one_error(tmp_path):
+    class Saver:
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def leave(error: Exception | None) -> None:
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints._saver = Saver()
+            if error is not None:
+                raise error
+
+    with pytest.raises(UserError, match="the first"):
+        leave(UserError("the first"))
+    with pytest.raises(UserError, match="no space left on the disk; older checkpoints are kept"):
+        leave(None)
