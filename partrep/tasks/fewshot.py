@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import UserError, lookup
+from partrep import lookup
 from partrep.data import fewshot as fewshot_data
-from partrep.data.episodes import EpisodeSampler
+from partrep.data.episodes import EpisodeBatches, EpisodeSampler
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import EvalBatches, TrainBatches
@@ -177,31 +177,25 @@ class ClassBatches:
         return self.images.load(self.order[t]["index"])
 
 
-class EpisodeBatches:
-    """Batch t of E episodes, cut over the processes by episode."""
+class LoadedEpisodes:
+    """Batch t of E episodes, cut over the processes by episode, with what the step needs to make their images."""
 
     def __init__(self, images: ImageSet, settings: Mapping[str, Any], seed: int):
-        self.images, self.episodes = images, settings["episodes"]
-        if self.episodes % sharding.process_count():
-            raise UserError(
-                f"{self.episodes} episodes a step over {sharding.process_count()} processes; expected a multiple"
-            )
-        self.sampler = sampler(images, settings, seed)
+        drawn = sampler(images, settings, seed)
+        self.images = images
+        self.order = EpisodeBatches(drawn, settings["episodes"], sharding.process_index(), sharding.process_count())
 
     def __getitem__(self, t: int) -> Batch:
-        share = self.episodes // sharding.process_count()
-        start = t * self.episodes + sharding.process_index() * share
-        episodes = self.sampler.batch(start, share)
-
-        def load(indices: np.ndarray) -> Batch:
-            loaded = self.images.load(indices.reshape(-1))
-            return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in loaded.items()}
-
+        episodes = self.order[t]
         return {
-            "support": load(episodes.support),
-            "query": load(episodes.query),
+            "support": self._load(episodes.support),
+            "query": self._load(episodes.query),
             "query_label": episodes.query_label,
         }
+
+    def _load(self, indices: np.ndarray) -> Batch:
+        loaded = self.images.load(indices.reshape(-1))
+        return {k: v.reshape(*indices.shape, *v.shape[1:]) for k, v in loaded.items()}
 
 
 def sampler(images: ImageSet, settings: Mapping[str, Any], seed: int) -> EpisodeSampler:
@@ -223,7 +217,7 @@ def stages(task: Fewshot) -> list[Stage]:
         if name == "classify":
             batches = ClassBatches(task.data.train, settings["batch_size"], config["seed"])
         else:
-            batches = EpisodeBatches(task.data.train, settings, config["seed"])
+            batches = LoadedEpisodes(task.data.train, settings, config["seed"])
         made.append(
             Stage(
                 name, until, functools.partial(loss, task), batches, dict(settings["optimizer"]), settings["trainable"]

@@ -14,7 +14,7 @@ import numpy as np
 from partrep.data.birds import Rendered
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
-from partrep.evaluate.predict import predict
+from partrep.evaluate.predict import pad, predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
 from partrep.tasks.fewshot import Fewshot
@@ -46,7 +46,7 @@ class Sampled:
         """Images, maps, local part vectors and, where known, the truth of the images at `indices`."""
         size = self.task.config["evaluation"]["batch_size"]
         blocks = (indices[i : i + size] for i in range(0, len(indices), size))
-        batches = (padded(self.images.load(block), size) for block in blocks)
+        batches = (pad({**self.images.load(block), "valid": np.ones(len(block), bool)}, size) for block in blocks)
         return predict(_apply(self.task, self.images.decode, self.images.truth), self.variables, batches)
 
     @property
@@ -59,13 +59,6 @@ class Sampled:
         """Where the true parts are."""
         maps = self.maps
         return PartTruth(maps["part_mask"], maps["keypoints"], maps["visible"] > 0.5, maps["box"])
-
-
-def padded(batch: Batch, size: int) -> Batch:
-    """A batch filled up to `size` with its first example, marked as not valid: one shape, one compiled program."""
-    short = size - len(batch["label"])
-    filled = {k: np.concatenate([v, np.repeat(v[:1], short, 0)]) for k, v in batch.items()}
-    return {**filled, "valid": np.arange(size) < size - short}
 
 
 @functools.cache
