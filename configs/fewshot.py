@@ -58,7 +58,7 @@ def _birds(level: str) -> ConfigDict:
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
             method=dict(name="landmarks", parts=8),
-            bottleneck=dict(name="identity"),
+            bottleneck=dict(name="standardised"),
             head=dict(name="concat"),
         ),
         losses=dict(orthogonality=0.0),

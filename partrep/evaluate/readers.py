@@ -25,57 +25,72 @@ CHOICES: dict[str, functools.partial] = {
 }
 
 
-class Reading(NamedTuple):
-    """A reader's scores on the novel episodes, and the head that validation chose for it.
+class Standard(NamedTuple):
+    """What a reader takes off its vectors, and what it divides them by: f32 [r,D] each."""
 
-    `centre` [r,D] was taken off its vectors first, where that helped on validation; otherwise zeros.
-    """
+    centre: jax.Array
+    spread: jax.Array
+
+
+class Reading(NamedTuple):
+    """A reader's scores on the novel episodes, with the head and the standard that validation chose for it."""
 
     head_name: str
     head: functools.partial
-    centre: jax.Array
+    standard: Standard
     vectors: int
     validation: float
     scores: EpisodeScores
 
 
 class Choice(NamedTuple):
-    """What validation chose: a head, what to take off the vectors first, and the accuracy there."""
+    """What validation chose: a head, how its vectors are standardised first, and the accuracy there."""
 
     name: str
     head: functools.partial
-    centre: jax.Array
+    standard: Standard
     accuracy: float
 
 
-def mean_vector(local: Local) -> jax.Array:
-    """The mean over images of each local vector, f32 [r,D], weighted as the vectors are."""
-    weights = local.weights[..., None]
-    return (local.vectors * weights).sum(0) / jnp.maximum(weights.sum(0), 1e-6)
+def standards(base: Local) -> dict[str, Standard]:
+    """The three ways to read vectors, by what goes before a head's name: as they are, centred, standardised.
+
+    The statistics are over base images [n,r,D], each vector counted by its weight.
+    """
+    weights = base.weights[..., None]
+    total = jnp.maximum(weights.sum(0), 1e-6)
+    mean = (base.vectors * weights).sum(0) / total
+    variance = ((base.vectors - mean) ** 2 * weights).sum(0) / total
+    zero, one = jnp.zeros_like(mean), jnp.ones_like(mean)
+    return {
+        "": Standard(zero, one),
+        "centred, ": Standard(mean, one),
+        "standardised, ": Standard(mean, jnp.sqrt(variance + 1e-6)),
+    }
+
+
+def standardise(local: Local, standard: Standard) -> Local:
+    """The local vectors [...,r,D] less the centre, over the spread."""
+    vectors = (local.vectors - standard.centre) / standard.spread
+    return local.replace(vectors=vectors)  # type: ignore[attr-defined]
 
 
 def choose(
     base: Local, validation: Local, episodes: Episodes, choices: Mapping[str, functools.partial] = CHOICES
 ) -> Choice:
-    """The best of all heads on validation episodes, on vectors as they are and less their mean over base images.
+    """The best of all heads on validation episodes, on vectors in each of the `standards` of base images.
 
     One vector an image has its cosine alone: the other heads reduce to it.
     """
     if validation.weights.shape[-1] == 1:
         choices = {"mean": CHOICES["mean"]}
-    mean = mean_vector(base)
     tried = []
-    for prefix, centre in (("", jnp.zeros_like(mean)), ("centred, ", mean)):
-        moved = less(validation, centre)
+    for prefix, standard in standards(base).items():
+        moved = standardise(validation, standard)
         for name, head in choices.items():
             accuracy = episode_accuracy(moved, episodes, head).interval.mean
-            tried.append(Choice(prefix + name, head, centre, accuracy))
+            tried.append(Choice(prefix + name, head, standard, accuracy))
     return max(tried, key=lambda choice: choice.accuracy)
-
-
-def less(local: Local, centre: jax.Array) -> Local:
-    """The local vectors less `centre` [r,D]."""
-    return local.replace(vectors=local.vectors - centre)  # type: ignore[attr-defined]
 
 
 def read(
@@ -93,5 +108,5 @@ def read(
         choices: heads by name.
     """
     chosen = choose(base, validation, episodes[0], choices)
-    scores = episode_accuracy(less(novel, chosen.centre), episodes[1], chosen.head)
-    return Reading(chosen.name, chosen.head, chosen.centre, novel.weights.shape[-1], chosen.accuracy, scores)
+    scores = episode_accuracy(standardise(novel, chosen.standard), episodes[1], chosen.head)
+    return Reading(chosen.name, chosen.head, chosen.standard, novel.weights.shape[-1], chosen.accuracy, scores)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep.evaluate.fewshot import Episodes
-from partrep.evaluate.readers import Reading, less
+from partrep.evaluate.readers import Reading, standardise
 from partrep.models.heads.match import matches
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
@@ -59,7 +59,7 @@ def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodeP
 
 def contributions(sampled: Sampled, reading: Reading, support: Local, query: Local) -> np.ndarray:
     """f32 [Q,C,K]: what each part of the query adds to each logit of the head that was reported."""
-    support, query = less(support, reading.centre), less(query, reading.centre)
+    support, query = standardise(support, reading.standard), standardise(query, reading.standard)
     mask = jnp.ones(support.weights.shape[:2], bool)
     if "trained" in reading.head_name:
         task = sampled.task

@@ -6,8 +6,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from partrep.data import imageset
@@ -18,7 +16,7 @@ from partrep.discovery import DISCOVERY
 from partrep.evaluate.discovery import Found
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
 from partrep.evaluate.oneshot import predict_runs, score_runs
-from partrep.evaluate.readers import Choice, choose, less, mean_vector
+from partrep.evaluate.readers import Choice, Standard, choose, standardise, standards
 from partrep.evaluate.strokes import stroke_scores
 from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
@@ -48,7 +46,7 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     full = [drawn[i] for i in range(len(drawn))]
     tables = {HAUSDORFF: score_runs(predict_runs_by_hausdorff(full), full)}
     for name, view in views.items():
-        embed = functools.partial(_embed, task, variables, name, view, heads[name].centre)
+        embed = functools.partial(_embed, task, variables, name, view, heads[name].standard)
         tables[name] = score_runs(predict_runs(runs, embed, heads[name].head), runs)
     strokes = stroke_table(task, background, parts) if parts > 1 else {}
     rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
@@ -69,15 +67,17 @@ def choose_head(task: Fewshot, variables: Tree, name: str, view: View) -> Choice
     base = locals_of(task, variables, task.data.held_out, ((name, view),))[name]
     if task.data.validation is None:
         chosen = DEFAULT_HEAD.get(name, "mutual")
-        return Choice(chosen, tried[chosen], jnp.zeros_like(mean_vector(base)), float("nan"))
+        return Choice(chosen, tried[chosen], standards(base)[""], float("nan"))
     local = locals_of(task, variables, task.data.validation, ((name, view),))[name]
     return choose(base, local, readers.validation_episodes(task), tried)
 
 
-def _embed(task: Fewshot, variables: Tree, name: str, view: View, centre: jax.Array, images: np.ndarray) -> Local:
+def _embed(
+    task: Fewshot, variables: Tree, name: str, view: View, standard: Standard, images: np.ndarray
+) -> Local:
     labels = np.zeros(len(images), np.int32)
     drawings = imageset.of_arrays(ArraySource(images, labels, ["drawing"]), task.config["data"]["size"])
-    return less(locals_of(task, variables, drawings, ((name, view),))[name], centre)
+    return standardise(locals_of(task, variables, drawings, ((name, view),))[name], standard)
 
 
 def stroke_table(task: Fewshot, background: Sampled, parts: int) -> dict[str, dict[str, float]]:

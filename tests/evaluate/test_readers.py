@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep.evaluate.fewshot import Episodes
-from partrep.evaluate.readers import CHOICES, choose, less, mean_vector, read
+from partrep.evaluate.readers import CHOICES, choose, read, standardise, standards
 from partrep.models.heads.prototypes import prototypes
 from partrep.models.local import Local
 
@@ -24,10 +24,22 @@ def _episodes(count: int = 4) -> Episodes:
     return Episodes(support, query, np.tile(np.array([0, 0, 1, 1], np.int32), (count, 1)), np.ones((count, 2, 1), bool))
 
 
-def test_mean_vector_weights_the_images():
+def test_standards_weight_the_images():
     local = Local(jnp.array([[[1.0]], [[5.0]]]), jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1, 2)))
-    np.testing.assert_allclose(mean_vector(local), [[4.0]])
-    np.testing.assert_allclose(less(local, jnp.array([[4.0]])).vectors, [[[-3.0]], [[1.0]]])
+    ways = standards(local)  # mean (1 + 15) / 4 = 4, variance (9 + 3) / 4 = 3
+    np.testing.assert_allclose(standardise(local, ways[""]).vectors, local.vectors)
+    np.testing.assert_allclose(standardise(local, ways["centred, "]).vectors, [[[-3.0]], [[1.0]]])
+    np.testing.assert_allclose(
+        standardise(local, ways["standardised, "]).vectors, np.array([[[-3.0]], [[1.0]]]) / 3**0.5, rtol=1e-5
+    )
+
+
+def test_standardising_is_chosen_where_a_loud_entry_hides_the_classes():
+    rng = np.random.default_rng(0)
+    sign = np.where(np.arange(6) % 2, -1.0, 1.0)[:, None, None]
+    vectors = sign * np.array([[[0.01, 0.0]]]) + rng.normal(size=(6, 1, 2)) * [0.0, 10.0]
+    choice = choose(_local(vectors), _local(vectors), _episodes())
+    assert choice.name == "standardised, mean"
 
 
 def test_centring_is_chosen_where_a_common_offset_hides_the_classes():

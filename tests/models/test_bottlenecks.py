@@ -7,13 +7,13 @@ import pytest
 
 from partrep import UserError
 from partrep.models import bottlenecks
-from partrep.models.bottlenecks import BOTTLENECKS, Binary, Identity
+from partrep.models.bottlenecks import BOTTLENECKS, Binary, Identity, Standardised
 
 LOGITS = np.linspace(-2.5, 2.5, 11)
 
 
 def test_table_names_the_modules():
-    assert BOTTLENECKS == {"identity": Identity, "binary": Binary}
+    assert BOTTLENECKS == {"identity": Identity, "binary": Binary, "standardised": Standardised}
 
 
 def test_identity_returns_its_input():
@@ -94,3 +94,22 @@ def test_no_bits_is_a_user_error():
 def test_unknown_noise_lists_the_known_ones():
     with pytest.raises(UserError, match=r"unknown bit noise 'loud'; known: bernoulli, gumbel, none"):
         Binary(noise="loud").init(jax.random.key(0), jnp.ones((1, 1, 2)), train=True)
+
+
+def test_standardised_by_the_batch_in_training_and_by_running_statistics_after():
+    vectors = np.asarray(jax.random.normal(jax.random.key(5), (16, 3, 4))) * 0.02 + 7.0
+    module = Standardised()
+    codes, state = module.init_with_output(jax.random.key(0), jnp.asarray(vectors), train=True)
+    mean, variance = vectors.astype(np.float64).mean(0), vectors.astype(np.float64).var(0)
+    np.testing.assert_allclose(codes, (vectors - mean) / np.sqrt(variance + 1e-6), rtol=2e-3, atol=2e-3)
+    _, state = module.apply(state, jnp.asarray(vectors), train=True, mutable=["batch_stats"])
+    kept = state["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(kept["mean"], 0.1 * mean.reshape(-1), rtol=1e-5)
+    other = vectors[:2] + 1.0
+    expected = (other - 0.1 * mean) / np.sqrt(0.9 + 0.1 * variance + 1e-6)
+    np.testing.assert_allclose(module.apply(state, jnp.asarray(other), train=False), expected, rtol=1e-4)
+
+
+def test_standardised_refuses_an_epsilon_of_zero():
+    with pytest.raises(UserError, match="epsilon 0"):
+        Standardised(epsilon=0).init(jax.random.key(0), jnp.ones((2, 1, 3)), True)
