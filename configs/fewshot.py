@@ -5,7 +5,7 @@
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
 Presets: parts (default), slots, gap, episodic, omniglot, folder. Keys: level=standard|easy|hard (birds),
-background=small1|small2|full and augmentation=rotated|geometric|none (omniglot).
+background=small1|small2|full and augmentation=invented|rotated|geometric|none (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -20,7 +20,7 @@ PRESETS = ("parts", "slots", "gap", "episodic", "omniglot", "folder")
 KEYS = {
     "level": ("standard", "easy", "hard"),
     "background": ("small1", "small2", "full"),
-    "augmentation": ("rotated", "geometric", "none"),
+    "augmentation": ("invented", "rotated", "geometric", "none"),
 }
 PRESETS_OF = {
     "level": ("parts", "slots", "gap", "episodic"),
@@ -81,9 +81,19 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
         name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
-    config.model.backbone = dict(name="patchnet", widths=(64, 128), depths=(2, 2), patch=2, strides=(1, 2))
-    config.stages.classify.update(steps=1500, batch_size=96)
-    config.evaluation.update(ways=20, shots=1, queries=1, episodes=400, dense=7, reader="parts")
+    config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
+    config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+    config.model.head = dict(name="concat_cosine", scale=12.0)
+    config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
+    stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer={**common.one_cycle(3e-3), "name": "muon"})
+    if augmentation == "invented":
+        warp = dict(rotation=0.8, stretch=0.3, shear=0.4, elastic=0.05)
+        config.stages = dict(pairs=dict(**stage, weight=1.0, invented=0.5, warp=warp))
+    else:
+        config.stages.classify = stage
+    config.evaluation.update(
+        ways=20, shots=1, queries=1, validation_episodes=100, dense=7, reader="parts", warps=8
+    )
     return config
 
 
@@ -99,11 +109,14 @@ def _folder() -> ConfigDict:
 def _smoke(config: ConfigDict) -> ConfigDict:
     for stage in config.stages.values():
         stage.steps = min(stage.steps, 4)
-    config.stages.classify.batch_size = 8
-    config.stages.episodes.queries = 1
+        for name, value in (("batch_size", 8), ("queries", 1)):
+            if name in stage:
+                stage[name] = value
     config.train.checkpoint_every = 2
     if config.data.name == "birds":
         config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
+    if "warps" in config.evaluation:
+        config.evaluation.warps = 2
     heads = ("mean", "aligned by length", "mutual")
     config.evaluation.update(
         queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=16, pictures=1

@@ -65,7 +65,8 @@ def _omniglot(settings: Mapping[str, Any]) -> FewshotData:
     augmentation = settings["augmentation"]
     warp = None if augmentation == "none" else WarpSettings(**dict(settings["warp"]))
     size = settings["size"]
-    train = imageset.of_arrays(background, size, warp, rotated=augmentation == "rotated", attribute="drawer")
+    rotated = augmentation in ("rotated", "invented")
+    train = imageset.of_arrays(background, size, warp, rotated=rotated, attribute="drawer")
     plain = imageset.of_arrays(background, size, attribute="drawer")
     return FewshotData(train, plain, _omniglot_validation(settings, background), None, channels=1)
 

@@ -31,6 +31,7 @@ class ImageSet:
         attribute: i32 [n], such as the drawer; None where there is none.
         names: of the classes.
         truth: (batch) -> the true parts of the images (`birds.Rendered`); None where they are not known.
+        warped: (batch, `Warp` of one warp) -> the images, all under that warp; None where they are rendered.
     """
 
     labels: np.ndarray
@@ -41,6 +42,7 @@ class ImageSet:
     attribute: np.ndarray | None = None
     names: tuple[str, ...] = ()
     truth: Callable[[Batch], birds.Rendered] | None = None
+    warped: Callable[[Batch, transforms.Warp], jax.Array] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,13 +108,22 @@ def of_arrays(
             picked = np.stack([np.rot90(image, k) for image, k in zip(picked, turn)]) if len(picked) else picked
         return {"image": picked, "label": (labels[chosen] * turns + turn).astype(np.int32)}
 
-    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+    def stored(batch: Batch) -> jax.Array:
         picked = jnp.asarray(batch["image"], jnp.float32) / 255.0
-        picked = 1.0 - picked if ink else picked
+        return 1.0 - picked if ink else picked
+
+    def move(picked: jax.Array, moves: transforms.Warp) -> jax.Array:
+        return transforms.apply_to_images(moves, picked, size, fill=0.0 if ink else None)
+
+    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+        picked = stored(batch)
         if key is None or warp is None:
             return transforms.resize(picked, size) if picked.shape[1:3] != (size, size) else picked
-        move = transforms.random_warp(key, picked.shape[0], warp)
-        return transforms.apply_to_images(move, picked, size, fill=0.0 if ink else None)
+        return move(picked, transforms.random_warp(key, picked.shape[0], warp))
+
+    def warped(batch: Batch, one: transforms.Warp) -> jax.Array:
+        picked = stored(batch)
+        return move(picked, jax.tree.map(lambda x: jnp.broadcast_to(x, (picked.shape[0], *x.shape)), one))
 
     def repeat(column: np.ndarray | None) -> np.ndarray | None:
         return None if column is None else np.repeat(column, turns)
@@ -120,7 +131,9 @@ def of_arrays(
     digest = _fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
     turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
     crossed = source.attributes[attribute] if attribute else None
-    return ImageSet(turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes))
+    return ImageSet(
+        turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes), warped=warped
+    )
 
 
 def _fingerprint(*parts: Any) -> str:

@@ -80,6 +80,17 @@ def affine_warp(
     return Warp(matrix, -jnp.einsum("bij,bj->bi", matrix, shift, precision="highest"))
 
 
+def fixed_warps(count: int, settings: WarpSettings) -> Warp:
+    """The same `count` warps for every image, to average over at test time: the identity, then drawn ones.
+
+    >>> fixed_warps(3, WarpSettings(rotation=0.3)).matrix[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    drawn = random_warp(jax.random.key(0), count, settings)
+    same = Warp(jnp.eye(2), jnp.zeros(2), None if drawn.field is None else jnp.zeros(drawn.field.shape[1:]))
+    return jax.tree.map(lambda moves, first: moves.at[0].set(first), drawn, same)
+
+
 def random_warp(key: jax.Array, batch: int, settings: WarpSettings, aspect: float = 1.0) -> Warp:
     """One independent warp an example, drawn from the ranges of `settings`; `aspect` is width / height.
 

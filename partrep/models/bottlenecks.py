@@ -190,7 +190,12 @@ class Standardised(nn.Module):
             raise UserError(f"standardised: epsilon {self.epsilon}; expected a positive one")
         flat = vectors.astype(jnp.float32).reshape(vectors.shape[0], -1)
         norm = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=self.epsilon, use_bias=False, use_scale=False
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=self.epsilon,
+            use_bias=False,
+            use_scale=False,
+            use_fast_variance=False,  # E[x^2] - E[x]^2 loses a spread that is small beside the mean
         )
         return norm(flat).reshape(vectors.shape)
 

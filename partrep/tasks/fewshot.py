@@ -15,14 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import lookup
+from partrep import UserError, lookup
 from partrep.data import fewshot as fewshot_data
 from partrep.data.episodes import EpisodeBatches, EpisodeSampler
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
+from partrep.data.pairs import PairBatches, invent_classes
 from partrep.data.pipeline import EvalBatches, TrainBatches
+from partrep.data.transforms import Warp, WarpSettings
 from partrep.evaluate.fewshot import draw_episodes, episode_accuracy
 from partrep.evaluate.predict import predict
+from partrep.evaluate.views import join
 from partrep.losses.binary import bit_balance, bit_decorrelation
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
@@ -130,6 +133,43 @@ def classification_loss(
     return terms, Aux(model_state, loss_state, {"accuracy": correct})
 
 
+def pairs_loss(
+    task: Fewshot, params: Tree, model_state: Tree, loss_state: Tree, batch: Batch, key: jax.Array
+) -> tuple[Terms, Aux]:
+    """Cross entropy over the base classes, and of one episode: each pair of the batch is a class of its own.
+
+    A share of the pairs is made into classes that nobody has drawn (`invent_classes`); they have no label, and
+    count in the episode alone. The episode is read by the configured few-shot head with nothing learned, either
+    side of the pairs in turn as the support.
+    """
+    settings = task.config["stages"]["pairs"]
+    warp = WarpSettings(**dict(settings["warp"]))
+    drawn, invented = invent_classes(stream(key, "invent"), batch["image"], warp, settings["invented"])
+    images = task.data.train.decode({**batch, "image": drawn}, stream(key, "augment"))
+    outputs, model_state = task.forward(params, model_state, images, key)
+    assert outputs.logits is not None
+    known = jnp.maximum((~invented).sum(), 1)
+    entropy = softmax_cross_entropy(outputs.logits, batch["label"], task.config["label_smoothing"], ~invented)
+    correct = (outputs.logits.argmax(-1) == batch["label"]) & ~invented
+    episode, right = _pair_episode(_configured_head(task), task.view(outputs))
+    terms = {
+        "classification": (entropy.sum() / known, 1.0),
+        "pairs": (episode, settings["weight"]),
+        **part_terms(task, outputs),
+    }
+    return terms, Aux(model_state, loss_state, {"accuracy": correct.sum() / known, "pairs_accuracy": right})
+
+
+def _pair_episode(head: Callable[..., jax.Array], local: Local) -> tuple[jax.Array, jax.Array]:
+    """Cross entropy and accuracy of telling the pairs [2P,...] apart, each side once the support."""
+    sides = [jax.tree.map(lambda x, side=side: x[side::2], local) for side in (0, 1)]
+    count = sides[0].weights.shape[0]
+    truth, mask = jnp.arange(count), jnp.ones((count, 1), bool)
+    logits = [head(jax.tree.map(lambda x: x[:, None], a), b, mask) for a, b in (sides, sides[::-1])]
+    entropy = jnp.stack([softmax_cross_entropy(x, truth).mean() for x in logits]).mean()
+    return entropy, jnp.stack([(x.argmax(-1) == truth).mean() for x in logits]).mean()
+
+
 def episodic_loss(
     task: Fewshot, params: Tree, model_state: Tree, loss_state: Tree, batch: Batch, key: jax.Array
 ) -> tuple[Terms, Aux]:
@@ -177,6 +217,17 @@ class ClassBatches:
         return self.images.load(self.order[t]["index"])
 
 
+class LoadedPairs:
+    """Batch t of pairs of the base classes, with what the step needs to make their images."""
+
+    def __init__(self, images: ImageSet, batch_size: int, seed: int):
+        self.images = images
+        self.order = PairBatches(images.labels, batch_size, seed, sharding.process_index(), sharding.process_count())
+
+    def __getitem__(self, t: int) -> Batch:
+        return self.images.load(self.order[t]["index"])
+
+
 class LoadedEpisodes:
     """Batch t of E episodes, cut over the processes by episode, with what the step needs to make their images."""
 
@@ -205,25 +256,41 @@ def sampler(images: ImageSet, settings: Mapping[str, Any], seed: int) -> Episode
     )
 
 
+LOSSES = {"classify": classification_loss, "pairs": pairs_loss, "episodes": episodic_loss}
+
+
 def stages(task: Fewshot) -> list[Stage]:
-    """The stages of the config with at least one step."""
+    """The stages of the config with at least one step, in the order of `LOSSES`."""
     config, made, until = task.config, [], 0
-    for name, loss in (("classify", classification_loss), ("episodes", episodic_loss)):
+    if unknown := sorted(set(config["stages"]) - set(LOSSES)):
+        raise UserError(f"unknown stage {unknown[0]!r}; known: {', '.join(LOSSES)}")
+    for name, loss in LOSSES.items():
         settings = config["stages"].get(name)
         if not settings or not settings["steps"]:
             continue
         until += settings["steps"]
-        batches: Any
-        if name == "classify":
-            batches = ClassBatches(task.data.train, settings["batch_size"], config["seed"])
-        else:
-            batches = LoadedEpisodes(task.data.train, settings, config["seed"])
         made.append(
             Stage(
-                name, until, functools.partial(loss, task), batches, dict(settings["optimizer"]), settings["trainable"]
+                name,
+                until,
+                functools.partial(loss, task),
+                _batches(task, name),
+                dict(settings["optimizer"]),
+                settings["trainable"],
             )
         )
     return made
+
+
+def _batches(task: Fewshot, stage: str) -> Any:
+    settings, seed = task.config["stages"][stage], task.config["seed"]
+    if stage == "episodes":
+        return LoadedEpisodes(task.data.train, settings, seed)
+    if stage == "classify":
+        return ClassBatches(task.data.train, settings["batch_size"], seed)
+    if task.data.train.warped is None:
+        raise UserError(f"stage 'pairs' needs stored images; {task.config['data']['name']} are rendered")
+    return LoadedPairs(task.data.train, settings["batch_size"], seed)
 
 
 def train(task: Fewshot, workdir: pathlib.Path | None) -> TrainState:
@@ -248,11 +315,23 @@ def validate(task: Fewshot, state: TrainState) -> dict[str, float]:
 
 
 def locals_of(
-    task: Fewshot, variables: Tree, images: ImageSet, views: tuple[tuple[str, View], ...]
+    task: Fewshot,
+    variables: Tree,
+    images: ImageSet,
+    views: tuple[tuple[str, View], ...],
+    indices: np.ndarray | None = None,
+    moves: Warp | None = None,
 ) -> dict[str, Local]:
-    """Each view of every image of a set, computed once: {name: Local with a leading axis n}."""
-    batches = eval_batches(images, task.config["evaluation"]["batch_size"])
-    return predict(_viewer(task, images.decode, views), variables, batches)
+    """Each view of every image of a set, or of those at `indices`: {name: Local with a leading axis n}.
+
+    With `moves`, T warps, each image is seen under each of them (`evaluate.views`): T times the vectors.
+    """
+    batches = eval_batches(images, task.config["evaluation"]["batch_size"], indices)
+    if moves is None:
+        return predict(_viewer(task, images.decode, views), variables, batches)
+    if images.warped is None:
+        raise UserError(f"evaluation.warps needs stored images; {task.config['data']['name']} are rendered")
+    return predict(_warped_viewer(task, images.warped, views), (variables, moves), batches)
 
 
 @functools.cache
@@ -266,9 +345,29 @@ def _viewer(task: Fewshot, decode: Callable[..., jax.Array], views: tuple[tuple[
     return apply
 
 
-def eval_batches(images: ImageSet, batch_size: int):
-    """Padded batches of every image, in order, as `predict` takes them."""
-    order = EvalBatches(len(images), batch_size, sharding.process_index(), sharding.process_count())
+@functools.cache
+def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: tuple[tuple[str, View], ...]):
+    """As `_viewer`, of (variables, T warps)."""
+
+    def apply(given: tuple[Tree, Warp], batch: Batch) -> dict[str, Local]:
+        def one(move: Warp) -> dict[str, Local]:
+            outputs = task.outputs(given[0], warped(batch, move))
+            return {name: view(outputs) for name, view in views}
+
+        return {name: join(local) for name, local in jax.lax.map(one, given[1]).items()}
+
+    return apply
+
+
+def eval_batches(images: ImageSet, batch_size: int, indices: np.ndarray | None = None):
+    """Padded batches of every image, or of those at `indices`, in order, as `predict` takes them."""
+    chosen = np.arange(len(images)) if indices is None else indices
+    order = EvalBatches(len(chosen), batch_size, sharding.process_index(), sharding.process_count())
     for t in range(len(order)):
         batch = order[t]
-        yield {**images.load(batch["index"]), "valid": batch["valid"]}
+        yield {**images.load(chosen[batch["index"]]), "valid": batch["valid"]}
+
+
+def spaced(images: ImageSet, most: int) -> np.ndarray:
+    """Indices of at most `most` evenly spaced images of a set."""
+    return np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64)

@@ -38,6 +38,7 @@ LEAST = {
     "validation_episodes": 2,
     "dense": 1,
     "discovery_images": 1,
+    "warps": 0,
     "pictures": 0,
 }
 

@@ -17,7 +17,7 @@ from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_ta
 from partrep.evaluate.predict import pad, predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
-from partrep.tasks.fewshot import Fewshot
+from partrep.tasks.fewshot import Fewshot, spaced
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]
@@ -34,8 +34,7 @@ class Sampled:
     @property
     def indices(self) -> np.ndarray:
         """Which images: `discovery_images` of them, evenly spaced."""
-        count = min(self.task.config["evaluation"]["discovery_images"], len(self.images))
-        return np.linspace(0, len(self.images) - 1, count).astype(np.int64)
+        return spaced(self.images, self.task.config["evaluation"]["discovery_images"])
 
     @functools.cached_property
     def maps(self) -> Maps:

@@ -12,19 +12,22 @@ from partrep.data import imageset
 from partrep.data.omniglot import Omniglot
 from partrep.data.runs import OneShotRuns
 from partrep.data.source import ArraySource
+from partrep.data.transforms import Warp, WarpSettings, fixed_warps
 from partrep.discovery import DISCOVERY
 from partrep.evaluate.discovery import Found
+from partrep.evaluate.fewshot import Episodes
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
 from partrep.evaluate.oneshot import predict_runs, score_runs
 from partrep.evaluate.readers import Choice, Standard, choose, standardise, standards
 from partrep.evaluate.strokes import stroke_scores
+from partrep.evaluate.views import averaged
 from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
 from partrep.tasks import readers
-from partrep.tasks.fewshot import Fewshot, View, locals_of
+from partrep.tasks.fewshot import Fewshot, View, locals_of, spaced
 from partrep.tasks.maps import Sampled
 from partrep.tasks.outcome import Outcome
-from partrep.tasks.readers import NOTES, PARTS, POOLED
+from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
 from partrep.train.state import TrainState, Tree
 
 HAUSDORFF = "modified Hausdorff"
@@ -40,7 +43,7 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     parts = readers.part_count(task, variables)
     main = task.config["evaluation"]["reader"]
     views = readers.views(task, parts, background.maps["features"])
-    heads = {name: choose_head(task, variables, name, view) for name, view in views.items()}
+    heads = choose_heads(task, variables, views)
     shrunk, drawn = OneShotRuns(settings["dir"], settings["stored"]), OneShotRuns(settings["dir"])
     runs = [shrunk[i] for i in range(len(shrunk))]
     full = [drawn[i] for i in range(len(drawn))]
@@ -61,15 +64,49 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     )
 
 
-def choose_head(task: Fewshot, variables: Tree, name: str, view: View) -> Choice:
-    """The best head on the validation alphabets, or the default one, with no accuracy, without any."""
-    tried = readers.choices(task, variables, name)
-    base = locals_of(task, variables, task.data.held_out, ((name, view),))[name]
-    if task.data.validation is None:
-        chosen = DEFAULT_HEAD.get(name, "mutual")
-        return Choice(chosen, tried[chosen], standards(base)[""], float("nan"))
-    local = locals_of(task, variables, task.data.validation, ((name, view),))[name]
-    return choose(base, local, readers.validation_episodes(task), tried)
+def test_warps(task: Fewshot) -> Warp | None:
+    """The warps that drawings are seen under at test time, drawn from those of training; None for none."""
+    count = task.config["evaluation"]["warps"]
+    return fixed_warps(count, WarpSettings(**dict(task.config["data"]["warp"]))) if count else None
+
+
+def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> dict[str, Choice]:
+    """Each reader's best head on the validation alphabets, or its default one, with no accuracy, without any."""
+    moves, held_out, validation = test_warps(task), task.data.held_out, task.data.validation
+    made: dict[str, Choice] = {}
+    for group in ([name for name in views if name != DENSE], [DENSE]):  # all locations are many: by themselves
+        compared = tuple((name, views[name]) for name in group)
+        base = locals_of(task, variables, held_out, compared, spaced(held_out, readers.STATISTICS), moves)
+        if validation is None:
+            made |= {name: _default_choice(task, variables, name, base[name]) for name in group}
+            continue
+        drawings, episodes = compact(readers.validation_episodes(task))
+        local = locals_of(task, variables, validation, compared, drawings, moves)
+        for name in group:
+            made[name] = choose(base[name], local[name], episodes, _heads(task, variables, name, base[name]))
+    return made
+
+
+def _heads(task: Fewshot, variables: Tree, name: str, base: Local) -> Mapping[str, functools.partial]:
+    """The heads that a reader tries, over the views of each drawing where there are several."""
+    tried, count = readers.choices(task, variables, name), task.config["evaluation"]["warps"]
+    if base.weights.shape[-1] == max(count, 1):
+        tried = {"mean": tried["mean"]}  # of one vector a view, which all heads reduce to
+    return {name: averaged(head, count) for name, head in tried.items()} if count else tried
+
+
+def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> Choice:
+    chosen = DEFAULT_HEAD.get(name, "mutual")
+    return Choice(chosen, _heads(task, variables, name, base)[chosen], standards(base)[""], float("nan"))
+
+
+def compact(episodes: Episodes) -> tuple[np.ndarray, Episodes]:
+    """The images that the episodes use, and the episodes with indices into those."""
+    used, places = np.unique(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]), return_inverse=True)
+    support, query = np.split(places.astype(np.int32), [episodes.support.size])
+    return used, episodes._replace(
+        support=support.reshape(episodes.support.shape), query=query.reshape(episodes.query.shape)
+    )
 
 
 def _embed(
@@ -77,7 +114,7 @@ def _embed(
 ) -> Local:
     labels = np.zeros(len(images), np.int32)
     drawings = imageset.of_arrays(ArraySource(images, labels, ["drawing"]), task.config["data"]["size"])
-    return standardise(locals_of(task, variables, drawings, ((name, view),))[name], standard)
+    return standardise(locals_of(task, variables, drawings, ((name, view),), moves=test_warps(task))[name], standard)
 
 
 def stroke_table(task: Fewshot, background: Sampled, parts: int) -> dict[str, dict[str, float]]:

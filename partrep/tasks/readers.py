@@ -16,7 +16,7 @@ from partrep.evaluate.readers import CHOICES, Reading, read
 from partrep.models import local_views
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
-from partrep.tasks.fewshot import Fewshot, View, locals_of, sampler
+from partrep.tasks.fewshot import Fewshot, View, locals_of, sampler, spaced
 from partrep.train.state import Tree
 
 RAW, UNTRAINED = "raw pixels", "untrained model"
@@ -31,6 +31,7 @@ NOTES = {
     KMEANS: "clusters of the same network's features",
 }
 VALIDATION_SEED, NOVEL_SEED = 1, 2
+STATISTICS = 980  # images of base classes that mean and spread are taken over
 
 
 def part_count(task: Fewshot, variables: Tree) -> int:
@@ -98,8 +99,9 @@ def read_all(
     """
     assert task.data.validation is not None and task.data.novel is not None
     episodes = validation_episodes(task), novel_episodes(task)
-    sets = task.data.held_out, task.data.validation, task.data.novel
-    base, validation, novel = (locals_of(task, variables, images, tuple(compared.items())) for images in sets)
+    data, all_views = task.data, tuple(compared.items())
+    base = locals_of(task, variables, data.held_out, all_views, spaced(data.held_out, STATISTICS))
+    validation, novel = (locals_of(task, variables, s, all_views) for s in (data.validation, data.novel) if s)
     return {
         name: read(base[name], validation[name], novel[name], episodes, choices(task, variables, name))
         for name in names or compared

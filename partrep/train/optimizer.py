@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from partrep import UserError, lookup
 from partrep.train.settings import from_mapping
@@ -22,7 +23,7 @@ Schedule = Callable[[Any], jax.Array]
 class Optimizer:
     """Settings of one stage's optimiser; times are shares of the stage, so a short run keeps its shape."""
 
-    name: str = "adamw"  # adamw | adam | sgd (Nesterov)
+    name: str = "adamw"  # adamw | adam | muon | sgd (Nesterov)
     learning_rate: float = 1e-3  # the peak
     schedule: str = "cosine"  # constant | cosine | one_cycle | step
     warmup: float = 0.0  # share of the stage, [0, 1)
@@ -34,6 +35,7 @@ class Optimizer:
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    muon_rate: float = 5.0  # muon: how many times the rate its kernels move at; all others at the rate, by NAdam
     multipliers: tuple[tuple[str, float], ...] = ()  # (path pattern, factor of the rate); first match counts
 
 
@@ -157,7 +159,26 @@ def _sgd(settings: Optimizer, params: Tree) -> list[optax.GradientTransformation
     return [_decay(settings, params), optax.trace(settings.momentum, nesterov=True)]
 
 
-OPTIMIZERS = {"adamw": _adamw, "adam": _plain_adam, "sgd": _sgd}
+def _muon(settings: Optimizer, params: Tree) -> list[optax.GradientTransformation]:
+    """Muon (Jordan et al. 2024) on the kernels of convolutions, each as a matrix [inputs, outputs]."""
+
+    def as_matrix(leaf: Any) -> MuonDimensionNumbers | None:
+        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1) if leaf.ndim == 4 else None
+
+    b1, b2 = settings.betas
+    core = muon(
+        settings.muon_rate,
+        eps=settings.eps,
+        adam_b1=b1,
+        adam_b2=b2,
+        adam_learning_rate=1.0,
+        muon_weight_dimension_numbers=lambda tree: jax.tree.map(as_matrix, tree),
+    )
+    # Its updates point downhill already, and the learning rate behind will turn them.
+    return [core, optax.scale(-1.0), _decay(settings, params)]
+
+
+OPTIMIZERS = {"adamw": _adamw, "adam": _plain_adam, "muon": _muon, "sgd": _sgd}
 
 
 def make_optimizer(settings: Optimizer | Mapping[str, Any], params: Tree, steps: int) -> optax.GradientTransformation:

@@ -76,6 +76,31 @@ def test_five_steps_against_the_oracle(name):
             np.testing.assert_allclose(seen[t][module][leaf], x, rtol=2e-5, atol=3e-6, err_msg=f"{module}/{leaf} {t}")
 
 
+def orthogonalised(matrix: np.ndarray) -> np.ndarray:
+    """Five quintic Newton-Schulz iterations with the published coefficients."""
+    x = matrix / (np.linalg.norm(matrix) + 1e-8)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
+
+
+def test_muon_turns_kernels_by_orthogonal_matrices_and_the_rest_by_nadam():
+    kernel = jax.random.normal(jax.random.key(0), (3, 3, 2, 4))
+    params = {"conv": kernel, "bias": jnp.array([1.0, -1.0])}
+    transform = make_optimizer(Optimizer("muon", 0.1, "constant", weight_decay=0.2, muon_rate=3.0), params, 2)
+    gradient = jax.tree.map(jnp.cos, params)
+    updates, _ = transform.update(gradient, transform.init(params), params)
+    # In one step the momentum is a multiple of the gradient, and its length cancels. The update is scaled by
+    # sqrt(max(1, outputs / inputs)); the decay is at the plain rate.
+    g = np.asarray(gradient["conv"], np.float64).reshape(18, 4)
+    turned = orthogonalised(g.T).T * max(1, 4 / 18) ** 0.5
+    expected = -0.1 * (3.0 * turned + 0.2 * np.asarray(kernel, np.float64).reshape(18, 4))
+    np.testing.assert_allclose(updates["conv"].reshape(18, 4), expected, rtol=1e-3, atol=1e-4)
+    assert np.all(np.sign(updates["bias"]) == -np.sign(gradient["bias"]))
+    assert 0.05 < abs(float(updates["bias"][0])) < 0.2
+
+
 def test_clipping_bounds_the_global_norm():
     settings = Optimizer("sgd", 1.0, "constant", momentum=0.0, clip=0.5)
     transform = make_optimizer(settings, PARAMS, 1)
@@ -146,7 +171,7 @@ def test_patterns_match_whole_paths():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "lion"}, "unknown optimizer 'lion'; known: adam, adamw, sgd"),
+        ({"name": "lion"}, "unknown optimizer 'lion'; known: adam, adamw, muon, sgd"),
         ({"schedule": "linear"}, "unknown schedule 'linear'; known: constant, cosine, one_cycle, step"),
         ({"warmup": 1.0}, "found warmup 1.0; expected a share of the stage in"),
         ({"schedule": "one_cycle"}, "found one_cycle with warmup 0; expected a share"),

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from partrep.models.backbones.conv4 import Conv4
+from partrep.models.backbones.convnet import ConvNet
 from partrep.models.backbones.patchnet import PatchNet
 from partrep.models.backbones.resnet import ResNet12, ResNet18
 
-BACKBONES = {"conv4": Conv4, "resnet12": ResNet12, "resnet18": ResNet18, "patchnet": PatchNet}
+BACKBONES = {
+    "conv4": Conv4,
+    "convnet": ConvNet,
+    "patchnet": PatchNet,
+    "resnet12": ResNet12,
+    "resnet18": ResNet18,
+}

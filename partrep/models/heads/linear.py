@@ -140,6 +140,40 @@ class Cosine(nn.Module):
         return self.contributions(codes, presence).sum(1)
 
 
+class ConcatCosine(nn.Module):
+    """Cosine classifier of all parts side by side: scale * <w_c, v> / (|w_c| |v|), v = (v_1, ..., v_K).
+
+    Not linear: the contributions scale * <w_ck, v_k> / (|w_c| |v|) sum to the logit, but the length |v| that
+    divides them depends on all parts. Presence does not enter: an absent part counts by the code it has. Costs
+    K*M*C weights. Source: as for `Cosine`.
+
+    Attributes:
+        classes: C.
+        scale: of the cosines, > 0.
+
+    >>> head = ConcatCosine(classes=1)
+    >>> codes = jnp.array([[[3.0, 0.0], [0.0, 4.0]]])
+    >>> head.apply({"params": {"kernel": jnp.ones((2, 1, 2))}}, codes, jnp.ones((1, 2)), False).round(4).tolist()
+    [[7.0]]
+    """
+
+    classes: int
+    scale: float = 10.0
+
+    @nn.compact
+    def contributions(self, codes: jax.Array, presence: jax.Array) -> jax.Array:
+        """[B,K,M], [B,K] -> [B,K,C], summing to the logits."""
+        b, k, m = codes.shape
+        kernel = self.param("kernel", nn.initializers.normal(m**-0.5), (k, self.classes, m))
+        templates = unit(kernel.transpose(1, 0, 2).reshape(self.classes, k * m)).reshape(self.classes, k, m)
+        sides = unit(codes.reshape(b, k * m)).reshape(b, k, m)
+        return self.scale * jnp.einsum("bkm,ckm->bkc", sides, templates)
+
+    def __call__(self, codes: jax.Array, presence: jax.Array, train: bool) -> jax.Array:
+        """[B,K,M], [B,K] -> [B,C]."""
+        return self.contributions(codes, presence).sum(1)
+
+
 class PartsCosine(nn.Module):
     """Every part meets its own template of each class: logits = scale * sum_k p_k cos(v_k, w_ck) / sum_k p_k.
 
@@ -178,4 +212,10 @@ class PartsCosine(nn.Module):
         return self.contributions(codes, presence).sum(1)
 
 
-HEADS = {"linear": Linear, "concat": Concat, "cosine": Cosine, "parts_cosine": PartsCosine}
+HEADS = {
+    "linear": Linear,
+    "concat": Concat,
+    "cosine": Cosine,
+    "concat_cosine": ConcatCosine,
+    "parts_cosine": PartsCosine,
+}

@@ -46,6 +46,9 @@ def oracle(name, params, codes, presence, **fields):
                 out[b, k] = v @ p["kernel"][k]
             elif name == "cosine":
                 out[b, k] = 10 * share[k] * unit(p["kernel"].T) @ v / np.linalg.norm(embedding)
+            elif name == "concat_cosine":
+                lengths = np.linalg.norm(p["kernel"], axis=(0, 2)) * np.linalg.norm(codes[b])
+                out[b, k] = 10 * p["kernel"][k] @ v / lengths
             else:
                 templates = p["kernel"][0 if fields.get("shared") else k]
                 out[b, k] = 10 * share[k] * unit(templates) @ unit(v)
