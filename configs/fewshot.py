@@ -16,6 +16,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 
+# The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
+PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
+               "presence", "spread", "total_variation")  # fmt: skip
 PRESETS = ("parts", "slots", "gap", "episodic", "omniglot", "folder")
 KEYS = {
     "level": ("standard", "easy", "hard"),
@@ -57,15 +60,15 @@ def _birds(level: str) -> ConfigDict:
         data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
-            method=dict(name="landmarks", parts=8),
+            method=dict(name="landmarks", parts=8, temperature=0.5),
             bottleneck=dict(name="standardised"),
             head=dict(name="concat"),
         ),
-        losses=dict(orthogonality=0.0),
+        losses=dict.fromkeys(PART_LOSSES, 0.0),
         label_smoothing=0.1,
         head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
         stages=dict(
-            classify=dict(steps=800, batch_size=64, trainable=".*", optimizer=common.one_cycle(3e-3)),
+            classify=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.one_cycle(3e-3)),
             episodes=dict(steps=0, episodes=2, ways=5, shots=1, queries=5, trainable=".*",
                           optimizer=common.one_cycle(1e-3)),
         ),

@@ -1,11 +1,20 @@
 """The task's stages: batches that depend on the step alone, losses with the terms asked for, heads with parameters."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import fewshot as presets
 from partrep import UserError
+from partrep.data import imageset
+from partrep.data.fewshot import FewshotData
+from partrep.data.source import ArraySource
+from partrep.models.heads.aligned import aligned
+from partrep.models.local import Local
+from partrep.models.part_model import build
 from partrep.tasks import fewshot
 
 
@@ -48,3 +57,62 @@ def test_unknown_names_list_the_known(task):
     config.model.method = dict(name="petals")
     with pytest.raises(UserError, match="unknown part method 'petals'.*gap, landmarks, slots"):
         fewshot.make(config)
+
+
+@pytest.fixture(scope="module")
+def drawings() -> fewshot.Fewshot:
+    """The Omniglot preset on twelve small random drawings of four characters."""
+    config = presets.get_config("omniglot,smoke")
+    config.data.size = 12
+    config.model.backbone.widths = (4, 8, 8)
+    config.model.method.parts = 2
+    rng = np.random.default_rng(0)
+    images = rng.choice(np.array([0, 255], np.uint8), (12, 14, 14, 1))
+    source = ArraySource(images, np.arange(12) // 3, list("abcd"))
+    train = imageset.of_arrays(source, 12, None, rotated=True)
+    data = FewshotData(train, imageset.of_arrays(source, 12), None, None, channels=1)
+    return fewshot.Fewshot(config, data, build(config.model, train.classes))
+
+
+def test_an_invented_class_teaches_the_classifier_nothing(drawings):
+    (stage,) = fewshot.stages(drawings)
+    variables = drawings.init(jax.random.key(0))
+    params, state = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+
+    def gradient(share: float, term: str):
+        drawings.config["stages"]["pairs"]["invented"] = share
+        loss = functools.partial(fewshot.pairs_loss, drawings)
+
+        def total(params):
+            terms, _ = loss(params, state, {}, stage.batches[0], jax.random.key(1))
+            return terms[term][0]
+
+        return jax.tree.map(lambda g: float(jnp.abs(g).max()), jax.grad(total)(params)["model"])
+
+    assert max(jax.tree.leaves(gradient(1.0, "classification"))) == 0
+    assert min(jax.tree.leaves(gradient(0.0, "classification")["head"])) > 0
+    episode = gradient(1.0, "pairs")
+    assert max(jax.tree.leaves(episode["head"])) == 0 and max(jax.tree.leaves(episode["backbone"])) > 0
+
+
+def test_the_pairs_of_a_batch_are_one_episode_read_both_ways():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(10, 2, 3)).astype(np.float32)
+    local = Local(jnp.asarray(vectors), jnp.ones((10, 2)), jnp.zeros((10, 2, 2)))
+    head = functools.partial(aligned, scale=7.0, geometry=0.0, weighting="length")
+    entropy, right = fewshot._pair_episode(head, local)
+    flat = vectors.astype(np.float64).reshape(10, 6)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    logits = 7.0 * flat[0::2] @ flat[1::2].T
+    ways = [logits, logits.T]
+    expected = np.mean([np.log(np.exp(x).sum(1)) - np.diag(x) for x in ways])
+    np.testing.assert_allclose(entropy, expected, rtol=1e-5)
+    np.testing.assert_allclose(right, np.mean([x.argmax(1) == np.arange(5) for x in ways]))
+
+
+def test_stages_that_cannot_be_are_user_errors(task, drawings):
+    config = presets.get_config("omniglot,smoke")
+    with pytest.raises(UserError, match="'pairs' needs stored images; birds are rendered"):
+        fewshot.stages(fewshot.Fewshot({**task.config, "stages": config.stages}, task.data, task.model))
+    with pytest.raises(UserError, match="unknown stage 'pair'; known: classify, pairs, episodes"):
+        fewshot.stages(fewshot.Fewshot({**task.config, "stages": {"pair": {}}}, task.data, task.model))
