@@ -68,7 +68,7 @@ def _birds(level: str) -> ConfigDict:
         label_smoothing=0.1,
         head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
         stages=dict(
-            classify=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.one_cycle(3e-3)),
+            classify=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.muon_one_cycle(3e-3)),
             episodes=dict(steps=0, episodes=2, ways=5, shots=1, queries=5, trainable=".*",
                           optimizer=common.one_cycle(1e-3)),
         ),
@@ -88,7 +88,7 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
-    stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer={**common.one_cycle(3e-3), "name": "muon"})
+    stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer=common.muon_one_cycle(3e-3))
     if augmentation == "invented":
         warp = dict(rotation=0.8, stretch=0.3, shear=0.4, elastic=0.05)
         config.stages = dict(pairs=dict(**stage, weight=1.0, invented=0.5, warp=warp))

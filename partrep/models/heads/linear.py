@@ -91,7 +91,7 @@ class Concat(nn.Module):
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The shares of the parts [B,K,C] and the bias [C]."""
         k, m = codes.shape[1:]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1)), (k, m, self.classes))
+        kernel = self.param("kernel", nn.initializers.normal(0.01), (k, m, self.classes))
         bias = self.param("bias", nn.initializers.zeros, (self.classes,))
         return jnp.einsum("bkm,kmc->bkc", codes.astype(jnp.float32), kernel), bias
 
