@@ -72,7 +72,8 @@ class Linear(nn.Module):
 class Concat(nn.Module):
     """One linear classifier over all parts side by side: logits = sum_k W_k v_k + b.
 
-    Linear in the codes: contributions W_k v_k are exact. Costs K*M*C weights.
+    Linear in the codes: contributions W_k v_k are exact. Costs K*M*C weights, which start near zero (0.01), so
+    that the first steps move the classifier and not the features by its noise.
 
     Attributes:
         classes: C.
