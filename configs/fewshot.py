@@ -41,6 +41,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     elif preset == "gap":
         config.model.method = dict(name="gap")
         config.losses = {}
+        config.stages.classify.optimizer.learning_rate = 6e-3  # chosen on validation birds of world 0
     elif preset == "episodic":
         config.stages.episodes.steps = 200
     elif preset == "omniglot":
