@@ -102,12 +102,12 @@ def test_scores_stand_in_for_vectors():
     "change, message",
     [
         ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: gap, landmarks, slots"),
-        ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, patchnet, resnet12, resnet18"),
+        ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, convnet, patchnet, resnet12, resnet18"),
         (
             {"backbone": {"name": "conv4", "width": 3}},
             "'conv4' has no field 'width'; it has: widths, strides",
         ),
-        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: concat, cosine, linear, parts_cosine"),
+        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: concat, concat_cosine, cosine, linear, parts_cosine"),
         ({"backbone": {}}, "backbone without a name; known: conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],

@@ -71,4 +71,4 @@ def test_a_task_that_would_fail_later(changes, message):
 
 def test_leaves_are_found_in_config_dicts():
     paths = dict(leaves(config_with()))
-    assert paths["data.size"] == 16 and paths["stages.classify.optimizer.name"] == "adamw"
+    assert paths["data.size"] == 16 and paths["stages.classify.optimizer.name"] == "muon"

@@ -11,6 +11,7 @@ from partrep.models.backbones import BACKBONES
 
 SMALL = {
     "conv4": {"widths": (4, 4), "strides": (2, 1)},
+    "convnet": {"widths": (4, 6), "pools": (False, True)},
     "resnet12": {"widths": (4, 6), "strides": (2, 1)},
     "resnet18": {"stages": (1, 1), "widths": (4, 6), "strides": (1, 2)},
     "patchnet": {"widths": (4, 6), "depths": (1, 1), "strides": (1, 2), "patch": 2},
