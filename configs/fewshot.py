@@ -86,7 +86,6 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
-    config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
     stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer=common.muon_one_cycle(3e-3))

@@ -73,6 +73,8 @@ def test_warps(task: Fewshot) -> Warp | None:
 def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> dict[str, Choice]:
     """Each reader's best head on the validation alphabets, or its default one, with no accuracy, without any."""
     moves, held_out, validation = test_warps(task), task.data.held_out, task.data.validation
+    if validation is not None:
+        drawings, episodes = compact(readers.validation_episodes(task))
     made: dict[str, Choice] = {}
     for group in ([name for name in views if name != DENSE], [DENSE]):  # all locations are many: by themselves
         compared = tuple((name, views[name]) for name in group)
@@ -80,7 +82,6 @@ def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> d
         if validation is None:
             made |= {name: _default_choice(task, variables, name, base[name]) for name in group}
             continue
-        drawings, episodes = compact(readers.validation_episodes(task))
         local = locals_of(task, variables, validation, compared, drawings, moves)
         for name in group:
             made[name] = choose(base[name], local[name], episodes, _heads(task, variables, name, base[name]))

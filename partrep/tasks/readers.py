@@ -99,9 +99,9 @@ def read_all(
     """
     assert task.data.validation is not None and task.data.novel is not None
     episodes = validation_episodes(task), novel_episodes(task)
-    data, all_views = task.data, tuple(compared.items())
-    base = locals_of(task, variables, data.held_out, all_views, spaced(data.held_out, STATISTICS))
-    validation, novel = (locals_of(task, variables, s, all_views) for s in (data.validation, data.novel) if s)
+    held_out, sets, all_views = task.data.held_out, (task.data.validation, task.data.novel), tuple(compared.items())
+    base = locals_of(task, variables, held_out, all_views, spaced(held_out, STATISTICS))
+    validation, novel = (locals_of(task, variables, images, all_views) for images in sets)
     return {
         name: read(base[name], validation[name], novel[name], episodes, choices(task, variables, name))
         for name in names or compared
