@@ -154,15 +154,20 @@ class Binary(nn.Module):
 
 
 class Standardised(nn.Module):
-    """Each entry of each part's vector less its mean over the batch, over its spread: `c = (v - mu) / sqrt(var + eps)`.
+    """Each entry of each part's vector less its mean over the batch, over its spread: `c = (u - mu) / sqrt(var + eps)`.
 
-    Pooled features are nearly the same for every image; a classifier on them learns slowly, one on what differs
-    from image to image does not. Training uses the statistics of the batch, evaluation their running mean.
+    `u = W v`, with one `W` [D,M] for all parts, or `u = v` where no width is given. Pooled features are nearly the
+    same for every image; a classifier on them learns slowly, one on what differs from image to image does not.
+    Few entries a part leave a classifier of many classes no room to learn the classes by heart: the codes then say
+    what the parts look like, which is what new classes are told by.
+
+    Training uses the statistics of the batch, evaluation their running mean.
 
     Honest explanation, with a linear head: levels 1 and 2 exactly, since evaluation is affine in `v`; a part
     that is absent (zero vector) has the code `-mu / sqrt(var + eps)`.
 
     Attributes:
+        width: M >= 1; none: D, with nothing learned.
         epsilon: > 0, added to the variance: entries of parts that hardly exist stay small.
 
     Call:
@@ -170,7 +175,10 @@ class Standardised(nn.Module):
         train: whether this is a training step.
 
     Returns:
-        f32 [B,K,D].
+        f32 [B,K,M].
+
+    Raises:
+        UserError: a width or an epsilon that is not positive.
 
     Example:
         >>> vectors = jnp.array([[[1.0, 5.0]], [[3.0, 5.0]]])
@@ -181,14 +189,18 @@ class Standardised(nn.Module):
     Source: Ioffe and Szegedy (2015), without the affine part; before a classifier, Luo et al. (2019), BNNeck.
     """
 
+    width: int | None = None
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, vectors: jax.Array, train: bool) -> jax.Array:
         """Codes of each part."""
-        if self.epsilon <= 0:
-            raise UserError(f"standardised: epsilon {self.epsilon}; expected a positive one")
-        flat = vectors.astype(jnp.float32).reshape(vectors.shape[0], -1)
+        if self.epsilon <= 0 or (self.width is not None and self.width < 1):
+            raise UserError(f"standardised: width {self.width}, epsilon {self.epsilon}; expected positive ones")
+        vectors = vectors.astype(jnp.float32)
+        if self.width is not None:
+            vectors = nn.Dense(self.width, use_bias=False, name="projection")(vectors)
+        flat = vectors.reshape(vectors.shape[0], -1)
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,

@@ -110,6 +110,16 @@ def test_standardised_by_the_batch_in_training_and_by_running_statistics_after()
     np.testing.assert_allclose(module.apply(state, jnp.asarray(other), train=False), expected, rtol=1e-4)
 
 
-def test_standardised_refuses_an_epsilon_of_zero():
-    with pytest.raises(UserError, match="epsilon 0"):
-        Standardised(epsilon=0).init(jax.random.key(0), jnp.ones((2, 1, 3)), True)
+def test_standardised_projects_every_part_by_the_same_matrix_first():
+    vectors = np.random.default_rng(1).normal(3.0, 0.5, (64, 2, 5)).astype(np.float32)
+    codes, variables = Standardised(width=3).init_with_output(jax.random.key(0), jnp.asarray(vectors), True)
+    kernel = np.asarray(variables["params"]["projection"]["kernel"], np.float64)
+    narrow = vectors.astype(np.float64) @ kernel
+    assert kernel.shape == (5, 3)
+    np.testing.assert_allclose(codes, (narrow - narrow.mean(0)) / narrow.std(0), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("setting", [{"epsilon": 0}, {"width": 0}])
+def test_standardised_refuses_settings_that_are_not_positive(setting):
+    with pytest.raises(UserError, match="expected positive ones"):
+        Standardised(**setting).init(jax.random.key(0), jnp.ones((2, 1, 3)), True)
