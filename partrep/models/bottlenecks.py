@@ -156,10 +156,11 @@ class Binary(nn.Module):
 class Standardised(nn.Module):
     """Each entry of each part's vector less its mean over the batch, over its spread: `c = (u - mu) / sqrt(var + eps)`.
 
-    `u = W v`, with one `W` [D,M] for all parts, or `u = v` where no width is given. Pooled features are nearly the
-    same for every image; a classifier on them learns slowly, one on what differs from image to image does not.
-    Few entries a part leave a classifier of many classes no room to learn the classes by heart: the codes then say
-    what the parts look like, which is what new classes are told by.
+    `u_k = W_k v_k`, with a matrix [D,M] for each part, or `u = v` where no width is given. Pooled features are
+    nearly the same for every image; a classifier on them learns slowly, one on what differs from image to image
+    does not. Few entries a part leave a classifier of many classes no room to learn the classes by heart: the codes
+    then say what the parts look like, which is what new classes are told by. A matrix for each part lets parts that
+    look at the same places still say different things, so that the model starts no narrower than global pooling.
 
     Training uses the statistics of the batch, evaluation their running mean.
 
@@ -167,7 +168,7 @@ class Standardised(nn.Module):
     that is absent (zero vector) has the code `-mu / sqrt(var + eps)`.
 
     Attributes:
-        width: M >= 1; none: D, with nothing learned.
+        width: M >= 1, entries of a part's code; none: D, with nothing learned.
         epsilon: > 0, added to the variance: entries of parts that hardly exist stay small.
 
     Call:
@@ -199,7 +200,9 @@ class Standardised(nn.Module):
             raise UserError(f"standardised: width {self.width}, epsilon {self.epsilon}; expected positive ones")
         vectors = vectors.astype(jnp.float32)
         if self.width is not None:
-            vectors = nn.Dense(self.width, use_bias=False, name="projection")(vectors)
+            shape = (*vectors.shape[1:], self.width)
+            kernel = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
+            vectors = jnp.einsum("bkd,kdm->bkm", vectors, self.param("projection", kernel, shape))
         flat = vectors.reshape(vectors.shape[0], -1)
         norm = nn.BatchNorm(
             use_running_average=not train,

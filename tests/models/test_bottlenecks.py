@@ -110,12 +110,12 @@ def test_standardised_by_the_batch_in_training_and_by_running_statistics_after()
     np.testing.assert_allclose(module.apply(state, jnp.asarray(other), train=False), expected, rtol=1e-4)
 
 
-def test_standardised_projects_every_part_by_the_same_matrix_first():
+def test_standardised_projects_every_part_by_its_own_matrix_first():
     vectors = np.random.default_rng(1).normal(3.0, 0.5, (64, 2, 5)).astype(np.float32)
     codes, variables = Standardised(width=3).init_with_output(jax.random.key(0), jnp.asarray(vectors), True)
-    kernel = np.asarray(variables["params"]["projection"]["kernel"], np.float64)
-    narrow = vectors.astype(np.float64) @ kernel
-    assert kernel.shape == (5, 3)
+    kernel = np.asarray(variables["params"]["projection"], np.float64)
+    narrow = np.stack([vectors[:, k].astype(np.float64) @ kernel[k] for k in range(2)], 1)
+    assert kernel.shape == (2, 5, 3)
     np.testing.assert_allclose(codes, (narrow - narrow.mean(0)) / narrow.std(0), rtol=2e-3, atol=2e-3)
 
 
