@@ -62,7 +62,7 @@ def _birds(level: str) -> ConfigDict:
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
             method=dict(name="landmarks", parts=8, temperature=0.5),
-            bottleneck=dict(name="standardised"),
+            bottleneck=dict(name="standardised", width=16),
             head=dict(name="concat"),
         ),
         losses=dict.fromkeys(PART_LOSSES, 0.0),
