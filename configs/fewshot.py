@@ -4,7 +4,7 @@
     python -m launch.main --config=configs/fewshot.py:gap                 the same network, globally pooled
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
-Presets: parts (default), slots, gap, episodic, omniglot, folder. Keys: level=standard|easy|hard (birds),
+Presets: parts (slots; default), landmarks, gap, episodic, omniglot, folder. Keys: level=standard|easy|hard (birds),
 background=small1|small2|full and augmentation=invented|rotated|geometric|none (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
@@ -19,14 +19,14 @@ from configs import common
 # The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
-PRESETS = ("parts", "slots", "gap", "episodic", "omniglot", "folder")
+PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "folder")
 KEYS = {
     "level": ("standard", "easy", "hard"),
     "background": ("small1", "small2", "full"),
     "augmentation": ("invented", "rotated", "geometric", "none"),
 }
 PRESETS_OF = {
-    "level": ("parts", "slots", "gap", "episodic"),
+    "level": ("parts", "landmarks", "gap", "episodic"),
     "background": ("omniglot",),
     "augmentation": ("omniglot",),
 }
@@ -36,10 +36,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
     preset, smoke, keys = common.parse(argument, PRESETS, KEYS, PRESETS_OF)
     config = _birds(keys["level"])
-    if preset == "slots":
-        config.model.method = dict(name="slots", parts=8, rounds=3, width=64)
+    if preset == "landmarks":
+        config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+        config.losses.concentration = 0.0
     elif preset == "gap":
         config.model.method = dict(name="gap")
+        config.model.bottleneck = dict(name="standardised")
         config.losses = {}
         config.stages.classify.optimizer.learning_rate = 6e-3  # chosen on validation birds of world 0
     elif preset == "episodic":
@@ -61,11 +63,11 @@ def _birds(level: str) -> ConfigDict:
         data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
-            method=dict(name="landmarks", parts=8, temperature=0.5),
+            method=dict(name="slots", parts=8, rounds=2, width=64),
             bottleneck=dict(name="standardised", width=16),
             head=dict(name="concat"),
         ),
-        losses=dict.fromkeys(PART_LOSSES, 0.0),
+        losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(concentration=5.0),
         label_smoothing=0.1,
         head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
         stages=dict(
@@ -86,6 +88,9 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
+    config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+    config.model.bottleneck = dict(name="standardised")
+    config.losses.concentration = 0.0
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
     stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer=common.muon_one_cycle(3e-3))

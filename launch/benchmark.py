@@ -30,7 +30,7 @@ flags.DEFINE_float("seconds", 2.0, "time for each number of the suite data", fla
 flags.DEFINE_bool("smoke", False, "tiny shapes, to see that it runs; the numbers mean nothing", flag_values=FLAGS)
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "fewshot.py"
-PRESETS = ("parts", "slots", "gap")
+PRESETS = ("parts", "landmarks", "gap")
 TINY = dict(pairs=2, batch=2, image=32, seconds=0.0, backbone=dict(stages=(1, 1, 1, 1), widths=(8, 8, 8, 8)))
 
 

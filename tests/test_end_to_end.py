@@ -84,7 +84,7 @@ def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
     assert steps[-1] == sum(stage["steps"] for stage in config["stages"].values())
 
 
-@pytest.mark.parametrize("preset", ["parts", "slots", "gap"])
+@pytest.mark.parametrize("preset", ["parts", "landmarks", "gap"])
 def test_birds(preset, tmp_path, monkeypatch, capsys):
     printed = launch(monkeypatch, capsys, f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}")
     check_run(tmp_path, printed)

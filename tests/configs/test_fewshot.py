@@ -22,11 +22,11 @@ def test_every_preset_is_a_config_of_its_own_name(preset, smoke):
 def test_presets_differ_in_what_they_are_about():
     made = {preset: fewshot.get_config(preset) for preset in fewshot.PRESETS}
     names = {preset: config.model.method.name for preset, config in made.items()}
-    assert (names["parts"], names["slots"], names["gap"]) == ("landmarks", "slots", "gap")
+    assert (names["parts"], names["landmarks"], names["gap"]) == ("slots", "landmarks", "gap")
     assert made["episodic"].stages.episodes.steps > 0 == made["parts"].stages.episodes.steps
     assert (made["omniglot"].data.name, made["folder"].data.name) == ("omniglot", "folder")
     # The same budget for the compared methods: steps, batch, data and evaluation.
-    for preset in ("slots", "gap"):
+    for preset in ("landmarks", "gap"):
         assert made[preset].data == made["parts"].data and made[preset].evaluation == made["parts"].evaluation
         assert made[preset].stages.classify.steps == made["parts"].stages.classify.steps
         assert made[preset].stages.classify.batch_size == made["parts"].stages.classify.batch_size

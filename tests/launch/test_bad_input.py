@@ -88,7 +88,7 @@ def made(tmp_path_factory) -> dict[str, pathlib.Path]:
 MAIN = {
     "no config": ([], ["no --config given", "expected --config=configs/TASK.py"]),
     "config file": (["--config=configs/nosuch.py"], ["no config file 'configs/nosuch.py'", "configs/fewshot.py"]),
-    "preset": ([f"{FEWSHOT}:nosuch"], ["unknown preset 'nosuch'", "expected one of parts, slots, gap"]),
+    "preset": ([f"{FEWSHOT}:nosuch"], ["unknown preset 'nosuch'", "expected one of parts, landmarks, gap"]),
     "key": ([f"{FEWSHOT}:parts,colour=red"], ["unknown key 'colour'", "expected one of level"]),
     "value": ([f"{FEWSHOT}:level=huge"], ["unknown value level='huge'", "expected one of standard"]),
     "other preset's key": ([f"{FEWSHOT}:gap,background=full"], ["'gap' has no key 'background'", "omniglot"]),

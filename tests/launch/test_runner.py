@@ -127,7 +127,7 @@ def test_configs_are_read_with_preset_keys_and_overrides():
         ("configs", [], "no config file 'configs'"),
         ("README.md", [], "'README.md' is not a Python file"),
         ("setup.py:x", [], None),
-        (f"{FEWSHOT}:nosuch", [], "unknown preset 'nosuch'; expected one of parts, slots"),
+        (f"{FEWSHOT}:nosuch", [], "unknown preset 'nosuch'; expected one of parts, landmarks"),
         (f"{FEWSHOT}:parts,gap", [], "unknown preset 'gap'"),
         (f"{FEWSHOT}:color=red", [], "unknown key 'color' in the config argument; expected one of level"),
         (f"{FEWSHOT}:level=huge", [], "unknown value level='huge'; expected one of standard, easy, hard"),

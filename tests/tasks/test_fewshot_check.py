@@ -19,7 +19,7 @@ def config_with(preset: str = "parts", **changes):
     return config
 
 
-@pytest.mark.parametrize("preset", ["parts", "slots", "gap", "episodic"])
+@pytest.mark.parametrize("preset", ["parts", "landmarks", "gap", "episodic"])
 def test_sound_presets_pass(preset):
     config = config_with(preset)
     config.evaluation.dense = 4
