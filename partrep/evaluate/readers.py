@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from partrep.evaluate.fewshot import Episodes, EpisodeScores, episode_accuracy
+from partrep.evaluate.views import averaged
 from partrep.models.heads.aligned import aligned
 from partrep.models.heads.mutual import mutual
 from partrep.models.heads.prototypes import prototypes
@@ -36,7 +37,7 @@ class Reading(NamedTuple):
     """A reader's scores on the novel episodes, with the head and the standard that validation chose for it."""
 
     head_name: str
-    head: functools.partial
+    head: Callable[..., jax.Array]
     standard: Standard
     vectors: int
     validation: float
@@ -47,7 +48,7 @@ class Choice(NamedTuple):
     """What validation chose: a head, how its vectors are standardised first, and the accuracy there."""
 
     name: str
-    head: functools.partial
+    head: Callable[..., jax.Array]
     standard: Standard
     accuracy: float
 
@@ -76,14 +77,21 @@ def standardise(local: Local, standard: Standard) -> Local:
 
 
 def choose(
-    base: Local, validation: Local, episodes: Episodes, choices: Mapping[str, functools.partial] = CHOICES
+    base: Local,
+    validation: Local,
+    episodes: Episodes,
+    choices: Mapping[str, Callable[..., jax.Array]] = CHOICES,
+    views: int = 1,
 ) -> Choice:
     """The best of all heads on validation episodes, on vectors in each of the `standards` of base images.
 
-    One vector an image has its cosine alone: the other heads reduce to it.
+    Of several `views` of an image (`evaluate.views.join`), each is read by itself and the logits are averaged. One
+    vector a view has its cosine alone: the other heads reduce to it.
     """
-    if validation.weights.shape[-1] == 1:
+    if validation.weights.shape[-1] == views:
         choices = {"mean": CHOICES["mean"]}
+    if views > 1:
+        choices = {name: averaged(head, views) for name, head in choices.items()}
     tried = []
     for prefix, standard in standards(base).items():
         moved = standardise(validation, standard)

@@ -84,21 +84,15 @@ def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> d
             continue
         local = locals_of(task, variables, validation, compared, drawings, moves)
         for name in group:
-            made[name] = choose(base[name], local[name], episodes, _heads(task, variables, name, base[name]))
+            tried = readers.choices(task, variables, name)
+            made[name] = choose(base[name], local[name], episodes, tried, max(1, task.config["evaluation"]["warps"]))
     return made
 
 
-def _heads(task: Fewshot, variables: Tree, name: str, base: Local) -> Mapping[str, functools.partial]:
-    """The heads that a reader tries, over the views of each drawing where there are several."""
-    tried, count = readers.choices(task, variables, name), task.config["evaluation"]["warps"]
-    if base.weights.shape[-1] == max(count, 1):
-        tried = {"mean": tried["mean"]}  # of one vector a view, which all heads reduce to
-    return {name: averaged(head, count) for name, head in tried.items()} if count else tried
-
-
 def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> Choice:
-    chosen = DEFAULT_HEAD.get(name, "mutual")
-    return Choice(chosen, _heads(task, variables, name, base)[chosen], standards(base)[""], float("nan"))
+    chosen, count = DEFAULT_HEAD.get(name, "mutual"), task.config["evaluation"]["warps"]
+    head = readers.choices(task, variables, name)[chosen]
+    return Choice(chosen, averaged(head, count) if count else head, standards(base)[""], float("nan"))
 
 
 def compact(episodes: Episodes) -> tuple[np.ndarray, Episodes]:

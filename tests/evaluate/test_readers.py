@@ -56,6 +56,15 @@ def test_one_vector_an_image_is_read_in_one_way():
     assert reading.head_name == "mean" and reading.vectors == 1 and reading.scores.interval.mean == 1.0
 
 
+def test_views_of_an_image_are_read_one_by_one():
+    """Two views, one vector each: the second view swaps the axes for support and query alike, so that only within
+    a view do equal classes meet; taken as one vector set, the mean of the views says nothing."""
+    axes = np.stack([np.arange(6) % 2, 1 - np.arange(6) % 2], 1)
+    local = _local(np.eye(2)[axes])
+    choice = choose(local, local, _episodes(), views=2)
+    assert choice.name == "mean" and choice.accuracy == 1.0
+
+
 def test_the_head_comes_from_validation_not_from_the_novel_set():
     good, bad = functools.partial(prototypes, distance="cosine"), functools.partial(_against)
     vectors = np.repeat(np.eye(2)[np.arange(6) % 2][:, None], 2, 1)
