@@ -4,8 +4,8 @@
     python -m launch.main --config=configs/fewshot.py:gap                 the same network, globally pooled
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
-Presets: parts (slots; default), landmarks, gap, episodic, omniglot, folder. Keys: level=standard|easy|hard (birds),
-background=small1|small2|full and augmentation=invented|rotated|geometric|none (omniglot).
+Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder. Keys: level=standard|easy|hard
+(birds), background=small1|small2|full and augmentation=invented|rotated|geometric|none (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -19,7 +19,7 @@ from configs import common
 # The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
-PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "folder")
+PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "vinyals", "folder")
 KEYS = {
     "level": ("standard", "easy", "hard"),
     "background": ("small1", "small2", "full"),
@@ -48,6 +48,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.stages.episodes.steps = 200
     elif preset == "omniglot":
         config = _omniglot(keys["background"], keys["augmentation"])
+    elif preset == "vinyals":
+        config = _vinyals()
     elif preset == "folder":
         config = _folder()
     config.preset = preset + ("-smoke" if smoke else "")
@@ -102,6 +104,17 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
     config.evaluation.update(
         ways=20, shots=1, queries=1, validation_episodes=100, dense=7, reader="parts", warps=8
     )
+    return config
+
+
+def _vinyals() -> ConfigDict:
+    """Episodes of characters of all alphabets, any drawer; `--config.evaluation.ways` and `shots` give the others."""
+    config = _omniglot("full", "invented")
+    config.data = dict(
+        name="vinyals", dir="", class_seed=0, **{k: config.data[k] for k in ("size", "stored", "warp")}
+    )
+    config.evaluation.update(queries=5, validation_episodes=150)
+    del config.evaluation["warps"], config.evaluation["reader"]
     return config
 
 

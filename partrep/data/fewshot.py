@@ -17,6 +17,7 @@ from partrep.data.omniglot import FILES, Omniglot
 from partrep.data.source import ArraySource, split_groups
 from partrep.data.tfds import TfdsSource
 from partrep.data.transforms import WarpSettings
+from partrep.data.vinyals import vinyals_split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class FewshotData:
 
 
 def load(settings: Mapping[str, Any]) -> FewshotData:
-    """The data named by `settings.name`: birds, omniglot, folder or tfds."""
+    """The data named by `settings.name`: birds, omniglot, vinyals, folder or tfds."""
     return lookup(SOURCES, settings["name"], "few-shot data")(settings)
 
 
@@ -86,6 +87,27 @@ def _has_full(folder: str) -> bool:
     return path.exists() or path.with_suffix("").exists()
 
 
+def _vinyals(settings: Mapping[str, Any]) -> FewshotData:
+    """All characters of both official files, quarter turns as classes of their own, without alphabets or drawers."""
+    whole = Omniglot(settings["dir"], ("full", "evaluation"), settings["stored"])
+    split = vinyals_split(len(whole.classes), settings["class_seed"])
+    base, validation, novel = (
+        _without_groups(whole.take(np.flatnonzero(np.isin(whole.labels, part)))) for part in split
+    )
+    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
+    return FewshotData(
+        train=imageset.of_arrays(base, size, warp, rotated=True),
+        held_out=imageset.of_arrays(base, size, rotated=True),
+        validation=imageset.of_arrays(validation, size, rotated=True),
+        novel=imageset.of_arrays(novel, size, rotated=True),
+        channels=1,
+    )
+
+
+def _without_groups(source: ArraySource) -> ArraySource:
+    return ArraySource(source.images, source.labels, source.classes)
+
+
 def _folder(settings: Mapping[str, Any]) -> FewshotData:
     return _split_classes(FolderSource(settings["dir"], size=settings["stored"]), settings)
 
@@ -122,4 +144,4 @@ def _in_memory(source: Any) -> ArraySource:
     return ArraySource(images, source.labels, source.classes)
 
 
-SOURCES = {"birds": _birds, "omniglot": _omniglot, "folder": _folder, "tfds": _tfds}
+SOURCES = {"birds": _birds, "omniglot": _omniglot, "vinyals": _vinyals, "folder": _folder, "tfds": _tfds}

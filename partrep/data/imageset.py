@@ -131,8 +131,10 @@ def of_arrays(
     digest = _fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
     turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
     crossed = source.attributes[attribute] if attribute else None
+    degrees = [f" at {90 * turn} degrees" if turn else "" for turn in range(turns)]
+    names = tuple(name + turn for name in source.classes for turn in degrees)
     return ImageSet(
-        turned, load, decode, digest, repeat(source.groups), repeat(crossed), tuple(source.classes), warped=warped
+        turned, load, decode, digest, repeat(source.groups), repeat(crossed), names, warped=warped
     )
 
 

@@ -148,6 +148,15 @@ def paired_difference(first: list[EpisodeScores], second: list[EpisodeScores]) -
     return paired_interval(*(table[0] if len(table) == 1 else table for table in tables))
 
 
+def compact(episodes: Episodes) -> tuple[np.ndarray, Episodes]:
+    """The images that the episodes use, and the episodes with indices into those."""
+    used, places = np.unique(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]), return_inverse=True)
+    support, query = np.split(places.astype(np.int32), [episodes.support.size])
+    return used, episodes._replace(
+        support=support.reshape(episodes.support.shape), query=query.reshape(episodes.query.shape)
+    )
+
+
 def coarsen(local: Local, max_locations: int) -> Local:
     """Halves a square grid of locations by 2x2 weighted means until at most `max_locations` are left.
 

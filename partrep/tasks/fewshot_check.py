@@ -22,6 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 DATA = {
     "birds": ("world", "level", "images", "size"),
     "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
+    "vinyals": ("dir", "size", "stored", "class_seed", "warp"),
     "folder": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
     "tfds": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
 }

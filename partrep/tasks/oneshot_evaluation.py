@@ -15,7 +15,7 @@ from partrep.data.source import ArraySource
 from partrep.data.transforms import Warp, WarpSettings, fixed_warps
 from partrep.discovery import DISCOVERY
 from partrep.evaluate.discovery import Found
-from partrep.evaluate.fewshot import Episodes
+from partrep.evaluate.fewshot import compact
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
 from partrep.evaluate.oneshot import predict_runs, score_runs
 from partrep.evaluate.readers import Choice, Standard, choose, standardise, standards
@@ -93,15 +93,6 @@ def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> C
     chosen, count = DEFAULT_HEAD.get(name, "mutual"), task.config["evaluation"]["warps"]
     head = readers.choices(task, variables, name)[chosen]
     return Choice(chosen, averaged(head, count) if count else head, standards(base)[""], float("nan"))
-
-
-def compact(episodes: Episodes) -> tuple[np.ndarray, Episodes]:
-    """The images that the episodes use, and the episodes with indices into those."""
-    used, places = np.unique(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]), return_inverse=True)
-    support, query = np.split(places.astype(np.int32), [episodes.support.size])
-    return used, episodes._replace(
-        support=support.reshape(episodes.support.shape), query=query.reshape(episodes.query.shape)
-    )
 
 
 def _embed(

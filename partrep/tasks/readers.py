@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep import lookup
+from partrep.data.imageset import ImageSet
 from partrep.discovery.kmeans import fit_kmeans
-from partrep.evaluate.fewshot import Episodes, coarsen, draw_episodes
+from partrep.evaluate.fewshot import Episodes, coarsen, compact, draw_episodes
 from partrep.evaluate.readers import CHOICES, Reading, read
 from partrep.models import local_views
 from partrep.models.local import Local
@@ -98,11 +99,22 @@ def read_all(
     `names`: of the views to read; all views are computed, because one program for all is compiled once.
     """
     assert task.data.validation is not None and task.data.novel is not None
-    episodes = validation_episodes(task), novel_episodes(task)
-    held_out, sets, all_views = task.data.held_out, (task.data.validation, task.data.novel), tuple(compared.items())
+    held_out, all_views = task.data.held_out, tuple(compared.items())
     base = locals_of(task, variables, held_out, all_views, spaced(held_out, STATISTICS))
-    validation, novel = (locals_of(task, variables, images, all_views) for images in sets)
-    return {
-        name: read(base[name], validation[name], novel[name], episodes, choices(task, variables, name))
-        for name in names or compared
-    }
+    sets = (task.data.validation, validation_episodes(task)), (task.data.novel, novel_episodes(task))
+    (validation, first), (novel, second) = (_of_episodes(task, variables, all_views, *given) for given in sets)
+    made: dict[str, Reading] = {}
+    for name in names or compared:
+        tried = choices(task, variables, name)
+        reading = read(base[name], validation[name], novel[name], (first, second), tried)
+        same = reading.scores._replace(fingerprint=sets[1][1].fingerprint)  # of the episodes as they were drawn
+        made[name] = reading._replace(scores=same)
+    return made
+
+
+def _of_episodes(
+    task: Fewshot, variables: Tree, views: tuple[tuple[str, View], ...], images: ImageSet, episodes: Episodes
+) -> tuple[dict[str, Local], Episodes]:
+    """Each view of the images that the episodes use, and the episodes with indices into those."""
+    used, counted = compact(episodes)
+    return locals_of(task, variables, images, views, used), counted

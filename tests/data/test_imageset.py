@@ -24,6 +24,7 @@ def test_rotated_classes_are_quarter_turns_with_labels_of_their_own():
     for turn in range(4):
         np.testing.assert_array_equal(batch["image"][turn], np.rot90(source.images[1], turn))
     np.testing.assert_array_equal(images.labels, [0, 1, 2, 3] * 2 + [4, 5, 6, 7])
+    assert images.names[:2] == (source.classes[0], f"{source.classes[0]} at 90 degrees") and len(images.names) == 8
     np.testing.assert_array_equal(images.groups, [4] * 8 + [7] * 4)
     np.testing.assert_array_equal(images.attribute, [1] * 4 + [2] * 4 + [1] * 4)
 

@@ -71,6 +71,18 @@ def test_accuracy_equals_a_loop_over_episodes_and_queries(chunk):
     assert scores.interval.half == pytest.approx(1.96 * np.std(expected, ddof=1) / np.sqrt(20))
 
 
+def test_compact_episodes_name_the_same_images():
+    rng = np.random.default_rng(0)
+    images = rng.permutation(1000)[:30].astype(np.int32).reshape(3, 10)
+    support, query = images[:, :6].reshape(3, 3, 2), images[:, 6:]
+    labels = np.zeros((3, 4), np.int32)
+    used, episodes = fewshot.compact(fewshot.Episodes(support, query, labels, np.ones((3, 3, 2), bool)))
+    assert len(used) == 30 and episodes.support.dtype == np.int32
+    np.testing.assert_array_equal(used[episodes.support], support)
+    np.testing.assert_array_equal(used[episodes.query], query)
+    assert episodes.query_label is labels
+
+
 def test_head_meets_weights_positions_and_mask():
     local, episodes = vectors(), fewshot.draw_episodes(Sampler(), 3)
 

@@ -1,22 +1,7 @@
-"""The one-shot evaluation's own pieces: episodes over the images they use, and the flat table."""
+"""The one-shot evaluation's own pieces: the flat table."""
 
-import numpy as np
-
-from partrep.evaluate.fewshot import Episodes
 from partrep.evaluate.readers import Choice
-from partrep.tasks.oneshot_evaluation import compact, flat
-
-
-def test_compact_episodes_name_the_same_images():
-    rng = np.random.default_rng(0)
-    images = rng.permutation(1000)[:30].astype(np.int32).reshape(3, 10)
-    support, query = images[:, :6].reshape(3, 3, 2), images[:, 6:]
-    labels = np.zeros((3, 4), np.int32)
-    used, episodes = compact(Episodes(support, query, labels, np.ones((3, 3, 2), bool)))
-    assert len(used) == 30 and episodes.support.dtype == np.int32
-    np.testing.assert_array_equal(used[episodes.support], support)
-    np.testing.assert_array_equal(used[episodes.query], query)
-    assert episodes.query_label is labels
+from partrep.tasks.oneshot_evaluation import flat
 
 
 def test_flat_names_every_reader_and_leaves_out_what_was_not_measured():
