@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
     """A reader's scores on the novel episodes, with the head and the standard that validation chose for it."""
 
     head_name: str
-    head: Callable[..., jax.Array]
+    head: functools.partial
     standard: Standard
     vectors: int
     validation: float
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
     """What validation chose: a head, how its vectors are standardised first, and the accuracy there."""
 
     name: str
-    head: Callable[..., jax.Array]
+    head: functools.partial
     standard: Standard
     accuracy: float
 
@@ -80,7 +80,7 @@ def choose(
     base: Local,
     validation: Local,
     episodes: Episodes,
-    choices: Mapping[str, Callable[..., jax.Array]] = CHOICES,
+    choices: Mapping[str, functools.partial] = CHOICES,
     views: int = 1,
 ) -> Choice:
     """The best of all heads on validation episodes, on vectors in each of the `standards` of base images.
