@@ -38,7 +38,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = _birds(keys["level"])
     if preset == "landmarks":
         config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
-        config.losses.concentration = 0.0
+        config.losses.spread = 0.0
     elif preset == "gap":
         config.model.method = dict(name="gap")
         config.model.bottleneck = dict(name="standardised")
@@ -65,11 +65,11 @@ def _birds(level: str) -> ConfigDict:
         data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
             backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
-            method=dict(name="slots", parts=8, rounds=2, width=64),
+            method=dict(name="slots", parts=8, rounds=2, width=64, background=True),
             bottleneck=dict(name="standardised", width=16),
             head=dict(name="concat"),
         ),
-        losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(concentration=5.0),
+        losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(spread=2.0),
         label_smoothing=0.1,
         head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
         stages=dict(
@@ -92,7 +92,7 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
     config.model.bottleneck = dict(name="standardised")
-    config.losses.concentration = 0.0
+    config.losses.spread = 0.0
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
     stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer=common.muon_one_cycle(3e-3))

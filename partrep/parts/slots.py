@@ -31,13 +31,15 @@ class Slots(nn.Module):
         rounds: T >= 1; 1 is plain attention with learned queries.
         width: A, the width of the states and of the attention.
         position: whether slots know where they look; false makes the method blind to place.
+        background: whether one more slot, which is not a part, takes what belongs to none.
 
     Call:
         features: [B,h,w,D].
         train: unused (no noise).
 
     Returns:
-        `Parts` without background or scores; similarity is the last round's logits.
+        `Parts` without scores, and without a background unless there is a slot for it; similarity is the last
+        round's logits.
 
     Raises:
         UserError: rounds or parts under 1.
@@ -60,6 +62,7 @@ class Slots(nn.Module):
     rounds: int = 3
     width: int = 64
     position: bool = True
+    background: bool = False
     read_out = staticmethod(readout.weighted_mean)
 
     @nn.compact
@@ -68,7 +71,7 @@ class Slots(nn.Module):
         if min(self.rounds, self.parts) < 1:
             raise UserError(f"slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
         check_shapes("Slots", features=(features, "B h w D"))
-        states = self.param("queries", nn.initializers.normal(1.0), (self.parts, self.width))
+        states = self.param("queries", nn.initializers.normal(1.0), (self.parts + self.background, self.width))
         norm, mlp_norm = nn.LayerNorm(use_bias=False, name="query_norm"), nn.LayerNorm(name="mlp_norm")
         update = nn.Dense(self.width, use_bias=False, name="update")
         hidden, output = nn.Dense(2 * self.width, name="mlp_hidden"), nn.Dense(self.width, name="mlp_output")
@@ -78,11 +81,13 @@ class Slots(nn.Module):
             states = states + update(self._seen(features, competition.softmax(similarity)))
             states = states + output(nn.relu(hidden(mlp_norm(states))))
             similarity = self._look(features, norm(states), *kernels)
-        assignment = competition.softmax(similarity)
+        assignment, background = competition.softmax(similarity), None
+        if self.background:
+            assignment, background = competition.split_background(assignment)
         return Parts(
-            similarity=similarity,
+            similarity=similarity[:, : self.parts],
             assignment=assignment,
-            background=None,
+            background=background,
             vectors=self.read_out(features, assignment),
             scores=None,
             presence=readout.presence(assignment),

@@ -123,3 +123,11 @@ def test_bad_input_is_named():
         Slots(rounds=0).init(jax.random.key(0), FEATURES, train=False)
     with pytest.raises(ValueError, match="features has shape"):
         MODEL.init(jax.random.key(0), jnp.ones((2, 4, 16)), train=False)
+
+
+def test_a_background_is_one_more_slot_that_is_no_part():
+    three, two = APPLY(VARIABLES, FEATURES), Slots(parts=2, rounds=3, width=8, background=True)
+    parts = jax.jit(lambda v: two.apply(v, FEATURES, train=False))(VARIABLES)
+    np.testing.assert_allclose(parts.background, three.assignment[:, 2], rtol=1e-5, atol=1e-6)
+    for name in ("similarity", "assignment", "vectors", "presence", "centroid"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(three, name)[:, :2], rtol=1e-4, atol=1e-6)
