@@ -194,6 +194,20 @@ def test_omniglot(tmp_path, monkeypatch, capsys):
     assert any(name.startswith("strokes/model/") for name in results)
 
 
+def test_vinyals(tmp_path, monkeypatch, capsys):
+    folder = write_omniglot(tmp_path / "omniglot")
+    random = np.random.default_rng(1)
+    with zipfile.ZipFile(folder / "images_evaluation.zip", "w") as archive:
+        for drawer in range(1, 4):
+            stroke = [random.uniform(10, 95, (4, 2))]
+            archive.writestr(f"images_evaluation/Tibetan/character01/0900_{drawer:02}.png", drawing(random, stroke)[0])
+    argv = [f"{FEWSHOT}:vinyals,smoke", f"--config.data.dir={folder}", f"--workdir={tmp_path / 'run'}"]
+    check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv))
+    results, _ = numbers(tmp_path / "run")
+    assert 0 <= results["novel/parts/accuracy"] <= 1 and not any(name.startswith("strokes") for name in results)
+    assert "at 90 degrees" in (tmp_path / "run/report/index.html").read_text()
+
+
 def test_a_disk_that_fills_up_takes_nothing_half_written(tmp_path, compiled):
     """The checkpoint of a network of 40 million parameters does not fit on what is left."""
     disk = tmp_path / "disk"
