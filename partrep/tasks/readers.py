@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -103,13 +104,16 @@ def read_all(
     base = locals_of(task, variables, held_out, all_views, spaced(held_out, STATISTICS))
     sets = (task.data.validation, validation_episodes(task)), (task.data.novel, novel_episodes(task))
     (validation, first), (novel, second) = (_of_episodes(task, variables, all_views, *given) for given in sets)
-    made: dict[str, Reading] = {}
-    for name in names or compared:
+
+    def one(name: str) -> Reading:
         tried = choices(task, variables, name)
         reading = read(base[name], validation[name], novel[name], (first, second), tried)
         same = reading.scores._replace(fingerprint=sets[1][1].fingerprint)  # of the episodes as they were drawn
-        made[name] = reading._replace(scores=same)
-    return made
+        return reading._replace(scores=same)
+
+    wanted = list(names or compared)
+    with ThreadPoolExecutor() as pool:  # most of the time is compiling, one program at a time
+        return dict(zip(wanted, pool.map(one, wanted)))
 
 
 def _of_episodes(
