@@ -55,7 +55,8 @@ class Slots(nn.Module):
     Source: Slot attention (Locatello et al. 2020), algorithm 1; learned queries and the residual update,
     Super-features (Weinzaepfel et al. 2022), local feature integration transformer.
     Departures: the last round only looks (nothing would read its state); vectors are means of features, not
-    states; places enter keys and updates apart from the features, so that features are never copied.
+    states; places enter keys and updates apart from the features, so that features are never copied; a slot for
+    the background, as landmarks have (PDiscoNet), so that parts asked to be in one place need not share it out.
     """
 
     parts: int = 8
