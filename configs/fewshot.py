@@ -5,7 +5,7 @@
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
 Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder. Keys: level=standard|easy|hard
-(birds), background=small1|small2|full and augmentation=invented|rotated|geometric|none (omniglot).
+(birds); background=small1|small2|full, augmentation=invented|rotated|geometric|none, method=landmarks|slots (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -24,11 +24,13 @@ KEYS = {
     "level": ("standard", "easy", "hard"),
     "background": ("small1", "small2", "full"),
     "augmentation": ("invented", "rotated", "geometric", "none"),
+    "method": ("landmarks", "slots"),
 }
 PRESETS_OF = {
     "level": ("parts", "landmarks", "gap", "episodic"),
     "background": ("omniglot",),
     "augmentation": ("omniglot",),
+    "method": ("omniglot",),
 }
 
 
@@ -47,7 +49,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     elif preset == "episodic":
         config.stages.episodes.steps = 200
     elif preset == "omniglot":
-        config = _omniglot(keys["background"], keys["augmentation"])
+        config = _omniglot(keys["background"], keys["augmentation"], keys["method"])
     elif preset == "vinyals":
         config = _vinyals()
     elif preset == "folder":
@@ -83,16 +85,17 @@ def _birds(level: str) -> ConfigDict:
     ))  # fmt: skip
 
 
-def _omniglot(background: str, augmentation: str) -> ConfigDict:
+def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
     config = _birds("standard")
     config.data = dict(
         name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
-    config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+    if method == "landmarks":
+        config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+        config.losses.spread = 0.0
     config.model.bottleneck = dict(name="standardised")
-    config.losses.spread = 0.0
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")
     stage = dict(steps=3000, batch_size=96, trainable=".*", optimizer=common.muon_one_cycle(3e-3))
@@ -109,7 +112,7 @@ def _omniglot(background: str, augmentation: str) -> ConfigDict:
 
 def _vinyals() -> ConfigDict:
     """Episodes of characters of all alphabets, any drawer; `--config.evaluation.ways` and `shots` give the others."""
-    config = _omniglot("full", "invented")
+    config = _omniglot("full", "invented", "landmarks")
     config.data = dict(
         name="vinyals", dir="", class_seed=0, **{k: config.data[k] for k in ("size", "stored", "warp")}
     )

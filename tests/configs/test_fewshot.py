@@ -37,9 +37,11 @@ def test_keys_reach_the_config():
     assert fewshot.get_config("gap,level=hard").data.level == "hard"
     omniglot = fewshot.get_config("omniglot,background=small2,augmentation=none")
     assert (omniglot.data.background, omniglot.data.augmentation) == ("small2", "none")
+    methods = (fewshot.get_config(f"omniglot,method={name}").model.method for name in ("landmarks", "slots"))
+    assert [method.name for method in methods] == ["landmarks", "slots"]
 
 
-@pytest.mark.parametrize("argument", ["omniglot,level=hard", "parts,background=full", "folder,augmentation=none"])
+@pytest.mark.parametrize("argument", ["omniglot,level=hard", "parts,background=full", "folder,augmentation=none", "parts,method=slots"])
 def test_a_key_without_meaning_for_the_preset_is_refused(argument):
     with pytest.raises(partrep.UserError, match="has no key"):
         fewshot.get_config(argument)
