@@ -39,8 +39,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     preset, smoke, keys = common.parse(argument, PRESETS, KEYS, PRESETS_OF)
     config = _birds(keys["level"])
     if preset == "landmarks":
-        config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
-        config.losses.spread = 0.0
+        _use_landmarks(config)
     elif preset == "gap":
         config.model.method = dict(name="gap")
         config.model.bottleneck = dict(name="standardised")
@@ -85,6 +84,11 @@ def _birds(level: str) -> ConfigDict:
     ))  # fmt: skip
 
 
+def _use_landmarks(config: ConfigDict) -> None:
+    config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+    config.losses.spread = 0.0
+
+
 def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
     config = _birds("standard")
     config.data = dict(
@@ -93,8 +97,7 @@ def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
     )  # fmt: skip
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
     if method == "landmarks":
-        config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
-        config.losses.spread = 0.0
+        _use_landmarks(config)
     config.model.bottleneck = dict(name="standardised")
     config.model.head = dict(name="concat_cosine", scale=12.0)
     config.head = dict(name="aligned", view="parts", scale=12.0, geometry=0.0, weighting="length")

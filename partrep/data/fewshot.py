@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,23 +89,10 @@ def _has_full(folder: str) -> bool:
 
 def _vinyals(settings: Mapping[str, Any]) -> FewshotData:
     """All characters of both official files, quarter turns as classes of their own, without alphabets or drawers."""
-    whole = Omniglot(settings["dir"], ("full", "evaluation"), settings["stored"])
+    drawn = Omniglot(settings["dir"], ("full", "evaluation"), settings["stored"])
+    whole = ArraySource(drawn.images, drawn.labels, drawn.classes)
     split = vinyals_split(len(whole.classes), settings["class_seed"])
-    base, validation, novel = (
-        _without_groups(whole.take(np.flatnonzero(np.isin(whole.labels, part)))) for part in split
-    )
-    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
-    return FewshotData(
-        train=imageset.of_arrays(base, size, warp, rotated=True),
-        held_out=imageset.of_arrays(base, size, rotated=True),
-        validation=imageset.of_arrays(validation, size, rotated=True),
-        novel=imageset.of_arrays(novel, size, rotated=True),
-        channels=1,
-    )
-
-
-def _without_groups(source: ArraySource) -> ArraySource:
-    return ArraySource(source.images, source.labels, source.classes)
+    return _by_class(whole, split, settings["size"], WarpSettings(**dict(settings["warp"])), rotated=True)
 
 
 def _folder(settings: Mapping[str, Any]) -> FewshotData:
@@ -125,16 +112,23 @@ def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:
             f"found {count} classes in {settings['dir']}; expected at least 15 (9 base, 3 validation, 3 novel)"
         )
     order = np.random.default_rng(settings["class_seed"]).permutation(count)
-    base, validation, novel = np.split(order, [count * 3 // 5, count * 4 // 5])
-    whole = _in_memory(source)
-    pick = {k: whole.take(np.flatnonzero(np.isin(whole.labels, v)))
-            for k, v in {"base": base, "validation": validation, "novel": novel}.items()}  # fmt: skip
-    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
+    split = np.split(order, [count * 3 // 5, count * 4 // 5])
+    warp = WarpSettings(**dict(settings["warp"]))
+    return _by_class(
+        _in_memory(source), split, settings["size"], None if settings["augmentation"] == "none" else warp
+    )
+
+
+def _by_class(
+    whole: ArraySource, split: Sequence[np.ndarray], size: int, warp: WarpSettings | None, rotated: bool = False
+) -> FewshotData:
+    """The images of three sets of classes: to train on, to validate, novel."""
+    base, validation, novel = (whole.take(np.flatnonzero(np.isin(whole.labels, part))) for part in split)
     return FewshotData(
-        train=imageset.of_arrays(pick["base"], size, None if settings["augmentation"] == "none" else warp),
-        held_out=imageset.of_arrays(pick["base"], size),
-        validation=imageset.of_arrays(pick["validation"], size),
-        novel=imageset.of_arrays(pick["novel"], size),
+        train=imageset.of_arrays(base, size, warp, rotated=rotated),
+        held_out=imageset.of_arrays(base, size, rotated=rotated),
+        validation=imageset.of_arrays(validation, size, rotated=rotated),
+        novel=imageset.of_arrays(novel, size, rotated=rotated),
         channels=whole.images.shape[-1],
     )
 

@@ -14,7 +14,7 @@ def vinyals_split(characters: int = CHARACTERS, seed: int = 0) -> tuple[np.ndarr
 
     The published split is one fixed order of the 1,623 characters, which is not among the official files: this
     is a seeded split with its sizes, 1,200 and 423, over background and evaluation alphabets together; 172 of
-    the 1,200 validate, as in Ravi and Larochelle's code and prototypical networks.
+    the 1,200 validate, as in the code of prototypical networks.
 
     >>> [len(part) for part in vinyals_split()]
     [1028, 172, 423]
