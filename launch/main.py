@@ -31,19 +31,22 @@ flags.DEFINE_integer("process", None, "number of this process, where no schedule
 def main(overrides: list[str]) -> None:
     """Runs the config of the command line."""
     config = runner.parse_config(FLAGS.config, overrides)
-    join_processes()
+    use_devices(config)
     workdir = pathlib.Path(FLAGS.workdir or f"runs/{config.task}-{config.preset}")
     run_config(config, workdir, runner.command("main", *sys.argv[1:]))
 
 
-def join_processes() -> None:
-    """Joins the other processes where `--distributed` says so."""
-    if FLAGS.distributed:
-        from partrep.train import sharding
+def use_devices(config: ConfigDict) -> None:
+    """Joins the other processes where `--distributed` says so; alone on a CPU, makes use of its cores."""
+    from partrep.train import sharding
 
+    if FLAGS.distributed:
         sharding.initialize_distributed(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
-    elif given := [name for name in ("coordinator", "processes", "process") if FLAGS[name].value is not None]:
+        return
+    if given := [name for name in ("coordinator", "processes", "process") if FLAGS[name].value is not None]:
         raise UserError(f"--{given[0]} without --distributed; expected both, or neither")
+    stages = [stage for stage in config.stages.values() if stage.steps]
+    sharding.share_cpu_cores([stage.get("batch_size", stage.get("episodes", 1)) for stage in stages])
 
 
 def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:

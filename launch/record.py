@@ -135,7 +135,7 @@ def environment() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"partrep": partrep.__version__},
         "python": sys.version.split()[0],
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({os.cpu_count()} CPU cores)",
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({sharding.cpu_cores()} CPU cores)",
     }
 
 

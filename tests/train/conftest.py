@@ -58,7 +58,7 @@ def child(compiled):
     def start(*arguments, devices: int = 1) -> subprocess.Popen:
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_NUM_CPU_DEVICES": str(devices),
             "JAX_COMPILATION_CACHE_DIR": compiled,
         }
         environment |= {name: str(value) for name, value in CACHE.items() if value is not None}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +55,43 @@ def test_two_processes_equal_one(straight, child, tmp_path):
     assert "checkpoint of step 20 passed over: 20/" in errors[0]
     assert "passed over" not in errors[1]
     assert "step 20/20" in errors[0] and "step 20/20" not in errors[1]  # process 0 alone tells of progress
+
+
+COUNT = """
+import sys
+from partrep.train import sharding
+sharding.share_cpu_cores(map(int, sys.argv[1:]))
+print(sharding.local_device_count())
+sharding.share_cpu_cores([2])
+"""
+
+
+def devices_of(script: str, batch_sizes, variables) -> int:
+    """How many devices a new process has that shares its cores for these batches."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    command = [sys.executable, "-c", script, *map(str, batch_sizes)]
+    return int(subprocess.check_output(command, env=environment | {"JAX_PLATFORMS": "cpu"} | variables, text=True))
+
+
+@pytest.mark.skipif(sharding.cpu_cores() < 2, reason="needs two cores")
+@pytest.mark.parametrize(
+    ("batch_sizes", "variables", "devices"),
+    [
+        ([64, 2], {}, 2),
+        ([64, 3], {}, 1),
+        ([64], {"JAX_NUM_CPU_DEVICES": "1"}, 1),
+        ([64], {"JAX_NUM_CPU_DEVICES": "3"}, 3),
+        ([64], {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, 4),
+    ],
+)
+def test_even_batches_share_the_cores_unless_the_user_says_how_many_devices(batch_sizes, variables, devices):
+    assert devices_of(COUNT, batch_sizes, variables) == devices
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a system that binds processes to cores")
+def test_one_core_is_one_device():
+    bind = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    assert devices_of(bind + COUNT, [64], {}) == 1
 
 
 def test_distributed_without_a_cluster_is_a_user_error():
