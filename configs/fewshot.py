@@ -5,7 +5,7 @@
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
 Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder. Keys: level=standard|easy|hard
-(birds); background=small1|small2|full, augmentation=invented|rotated|geometric|none, method=landmarks|slots (omniglot).
+(birds); background=small1|small2|full, augmentation=invented|rotated|geometric|none, method=slots|landmarks (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -24,7 +24,7 @@ KEYS = {
     "level": ("standard", "easy", "hard"),
     "background": ("small1", "small2", "full"),
     "augmentation": ("invented", "rotated", "geometric", "none"),
-    "method": ("landmarks", "slots"),
+    "method": ("slots", "landmarks"),
 }
 PRESETS_OF = {
     "level": ("parts", "landmarks", "gap", "episodic"),
@@ -115,7 +115,7 @@ def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
 
 def _vinyals() -> ConfigDict:
     """Episodes of characters of all alphabets, any drawer; `--config.evaluation.ways` and `shots` give the others."""
-    config = _omniglot("full", "invented", "landmarks")
+    config = _omniglot("full", "invented", "slots")
     config.data = dict(
         name="vinyals", dir="", class_seed=0, **{k: config.data[k] for k in ("size", "stored", "warp")}
     )

@@ -37,8 +37,10 @@ def test_keys_reach_the_config():
     assert fewshot.get_config("gap,level=hard").data.level == "hard"
     omniglot = fewshot.get_config("omniglot,background=small2,augmentation=none")
     assert (omniglot.data.background, omniglot.data.augmentation) == ("small2", "none")
-    methods = (fewshot.get_config(f"omniglot,method={name}").model.method for name in ("landmarks", "slots"))
-    assert [method.name for method in methods] == ["landmarks", "slots"]
+    assert omniglot == fewshot.get_config("omniglot,background=small2,augmentation=none,method=slots")
+    for method, spread in (("landmarks", 0.0), ("slots", 2.0)):
+        made = fewshot.get_config(f"omniglot,method={method}")
+        assert (made.model.method.name, made.losses.spread) == (method, spread)
 
 
 @pytest.mark.parametrize("argument", ["omniglot,level=hard", "parts,background=full", "folder,augmentation=none", "parts,method=slots"])
