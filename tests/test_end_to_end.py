@@ -192,6 +192,8 @@ def test_omniglot(tmp_path, monkeypatch, capsys):
     results, _ = numbers(tmp_path / "run")
     assert 0 <= results["oneshot_error_low"] <= results["oneshot_error"] <= results["oneshot_error_high"] <= 100
     assert any(name.startswith("strokes/model/") for name in results)
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert re.search(r"<h3>Run 0[13], (Atlantean|Ge ez), drawing \d+</h3>", page)
 
 
 def test_vinyals(tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What validation chose: a head, how its vectors are standardised first, and the accuracy there."""
+    """What validation chose: the head of one view, how its vectors are standardised first, and the accuracy there."""
 
     name: str
     head: functools.partial
@@ -90,13 +90,12 @@ def choose(
     """
     if validation.weights.shape[-1] == views:
         choices = {"mean": CHOICES["mean"]}
-    if views > 1:
-        choices = {name: averaged(head, views) for name, head in choices.items()}
     tried = []
     for prefix, standard in standards(base).items():
         moved = standardise(validation, standard)
         for name, head in choices.items():
-            accuracy = episode_accuracy(moved, episodes, head).interval.mean
+            scored = averaged(head, views) if views > 1 else head
+            accuracy = episode_accuracy(moved, episodes, scored).interval.mean
             tried.append(Choice(prefix + name, head, standard, accuracy))
     return max(tried, key=lambda choice: choice.accuracy)
 

@@ -22,6 +22,17 @@ def join(local: Local) -> Local:
     return jax.tree.map(joined, local)
 
 
+def split(local: Local, views: int) -> Local:
+    """The vectors of each of `views` views by themselves, what `join` joined: [...,T*r,...] -> [T,...,r,...]."""
+    axis = local.weights.ndim - 1
+
+    def parted(x: jax.Array) -> jax.Array:
+        shape = (*x.shape[:axis], views, x.shape[axis] // views, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+    return jax.tree.map(parted, local)
+
+
 def averaged(head: Head, views: int) -> Partial:
     """The head that reads each of `views` views by itself, support and query under the same warp: mean logits.
 
@@ -34,16 +45,10 @@ def averaged(head: Head, views: int) -> Partial:
 
 @functools.cache  # one function for each count, so that equal heads share programs
 def _average(views: int) -> Callable[..., jax.Array]:
-    def split(local: Local) -> Local:
-        def parted(x: jax.Array, axis: int) -> jax.Array:
-            shape = (*x.shape[:axis], views, x.shape[axis] // views, *x.shape[axis + 1 :])
-            return jnp.moveaxis(x.reshape(shape), axis, 0)
-
-        axis = local.weights.ndim - 1
-        return jax.tree.map(lambda x: parted(x, axis), local)
-
     def apply(head: Partial, support: Local, query: Local, support_mask: jax.Array) -> jax.Array:
-        logits = jax.lax.map(lambda pair: head(*pair, support_mask), (split(support), split(query)))
+        logits = jax.lax.map(
+            lambda pair: head(*pair, support_mask), (split(support, views), split(query, views))
+        )
         return logits.mean(0)
 
     return apply

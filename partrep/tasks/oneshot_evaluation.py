@@ -9,13 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from partrep.data import imageset
+from partrep.data.imageset import ImageSet
 from partrep.data.omniglot import Omniglot
 from partrep.data.runs import OneShotRuns
 from partrep.data.source import ArraySource
 from partrep.data.transforms import Warp, WarpSettings, fixed_warps
 from partrep.discovery import DISCOVERY
 from partrep.evaluate.discovery import Found
-from partrep.evaluate.fewshot import compact
+from partrep.evaluate.fewshot import Head, compact
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
 from partrep.evaluate.oneshot import predict_runs, score_runs
 from partrep.evaluate.readers import Choice, Standard, choose, standardise, standards
@@ -25,12 +26,18 @@ from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot, View, locals_of, spaced
-from partrep.tasks.maps import Sampled
+from partrep.tasks.maps import Maps, Sampled
+from partrep.tasks.oneshot_pictures import Matching, pictures
 from partrep.tasks.outcome import Outcome
 from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
 from partrep.train.state import TrainState, Tree
 
 HAUSDORFF = "modified Hausdorff"
+LEVEL = (
+    "Level 1: the numbers beside the parts are what each part adds to the logit, the mean over the warps that a "
+    "drawing is seen under, and they sum to it exactly. The regions show where a part was read in the drawing as it "
+    "is; a feature there also saw its surroundings."
+)
 # Where no validation alphabets are at hand, the heads that validation chose on the 25 others (README, "Results").
 DEFAULT_HEAD = {POOLED: "mean", PARTS: "aligned by length"}
 
@@ -47,16 +54,21 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     shrunk, drawn = OneShotRuns(settings["dir"], settings["stored"]), OneShotRuns(settings["dir"])
     runs = [shrunk[i] for i in range(len(shrunk))]
     full = [drawn[i] for i in range(len(drawn))]
-    tables = {HAUSDORFF: score_runs(predict_runs_by_hausdorff(full), full)}
-    for name, view in views.items():
-        embed = functools.partial(_embed, task, variables, name, view, heads[name].standard)
-        tables[name] = score_runs(predict_runs(runs, embed, heads[name].head), runs)
+    embeds = {n: functools.partial(_embed, task, variables, n, v, heads[n].standard) for n, v in views.items()}
+    predicted = {n: predict_runs(runs, embeds[n], over_warps(task, heads[n].head)) for n in views}
+    predicted = {HAUSDORFF: predict_runs_by_hausdorff(full)} | predicted
+    tables = {name: score_runs(found, runs) for name, found in predicted.items()}
     strokes = stroke_table(task, background, parts) if parts > 1 else {}
     rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
+    page = _page(task, rows, strokes, background, len(runs), main)
+    if main == PARTS:
+        matching = Matching(embeds[main], functools.partial(_maps, task, variables), heads[main], _views(task))
+        right, wrong = pictures(runs, predicted[main], matching, task.config["evaluation"]["pictures"])
+        page = dataclasses.replace(page, episodes=right, failures=wrong, level=LEVEL)
     return Outcome(
         results=flat(tables, strokes, heads, main),
         rows=rows,
-        page=_page(task, rows, strokes, background, len(runs), main),
+        page=page,
         episodes={},
         fingerprints={"train": task.data.train.fingerprint},
         test_evaluations=len(views),
@@ -68,6 +80,15 @@ def test_warps(task: Fewshot) -> Warp | None:
     """The warps that drawings are seen under at test time, drawn from those of training; None for none."""
     count = task.config["evaluation"]["warps"]
     return fixed_warps(count, WarpSettings(**dict(task.config["data"]["warp"]))) if count else None
+
+
+def over_warps(task: Fewshot, head: functools.partial) -> Head:
+    """The head that reads a drawing under each of the warps."""
+    return averaged(head, _views(task)) if _views(task) > 1 else head
+
+
+def _views(task: Fewshot) -> int:
+    return max(1, task.config["evaluation"]["warps"])
 
 
 def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> dict[str, Choice]:
@@ -85,22 +106,30 @@ def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> d
         local = locals_of(task, variables, validation, compared, drawings, moves)
         for name in group:
             tried = readers.choices(task, variables, name)
-            made[name] = choose(base[name], local[name], episodes, tried, max(1, task.config["evaluation"]["warps"]))
+            made[name] = choose(base[name], local[name], episodes, tried, _views(task))
     return made
 
 
 def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> Choice:
-    chosen, count = DEFAULT_HEAD.get(name, "mutual"), task.config["evaluation"]["warps"]
-    head = readers.choices(task, variables, name)[chosen]
-    return Choice(chosen, averaged(head, count) if count else head, standards(base)[""], float("nan"))
+    chosen = DEFAULT_HEAD.get(name, "mutual")
+    return Choice(chosen, readers.choices(task, variables, name)[chosen], standards(base)[""], float("nan"))
 
 
 def _embed(
     task: Fewshot, variables: Tree, name: str, view: View, standard: Standard, images: np.ndarray
 ) -> Local:
+    local = locals_of(task, variables, _drawings(task, images), ((name, view),), moves=test_warps(task))[name]
+    return standardise(local, standard)
+
+
+def _maps(task: Fewshot, variables: Tree, images: np.ndarray) -> Maps:
+    """The images as the network sees them without a warp, and where it puts its parts."""
+    return Sampled(task, variables, _drawings(task, images)).at(np.arange(len(images)))
+
+
+def _drawings(task: Fewshot, images: np.ndarray) -> ImageSet:
     labels = np.zeros(len(images), np.int32)
-    drawings = imageset.of_arrays(ArraySource(images, labels, ["drawing"]), task.config["data"]["size"])
-    return standardise(locals_of(task, variables, drawings, ((name, view),), moves=test_warps(task))[name], standard)
+    return imageset.of_arrays(ArraySource(images, labels, ["drawing"]), task.config["data"]["size"])
 
 
 def stroke_table(task: Fewshot, background: Sampled, parts: int) -> dict[str, dict[str, float]]:
