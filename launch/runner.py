@@ -52,7 +52,11 @@ def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     if overrides and "config" not in values:
         raise partrep.UserError(f"unexpected argument {overrides[0]!r}; this command takes no config")
     rest = [argument for argument in argv if argument not in overrides]
-    extra = values(rest)[1:]
+    try:
+        extra = values(rest)[1:]
+    except flags.UnrecognizedFlagError as error:
+        known = ", ".join(f"--{name}" for name in values)
+        raise partrep.UserError(f"unknown flag --{error.flagname}; expected one of {known}") from error
     if extra:
         raise partrep.UserError(f"unexpected argument {extra[0]!r}; expected --flags alone")
     flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for it

@@ -92,7 +92,7 @@ MAIN = {
     "key": ([f"{FEWSHOT}:parts,colour=red"], ["unknown key 'colour'", "expected one of level"]),
     "value": ([f"{FEWSHOT}:level=huge"], ["unknown value level='huge'", "expected one of standard"]),
     "other preset's key": ([f"{FEWSHOT}:gap,background=full"], ["'gap' has no key 'background'", "omniglot"]),
-    "flag": ([FEWSHOT, "--nosuch=1"], ["Unknown command line flag 'nosuch'"]),
+    "flag": ([FEWSHOT, "--nosuch=1"], ["unknown flag --nosuch", "expected one of --config, --workdir"]),
     "flag's type": ([FEWSHOT, "--processes=two"], ["--processes=two"]),
     "stray word": ([FEWSHOT, "parts"], ["unexpected argument 'parts'", "expected --flags"]),
     "config key": ([FEWSHOT, "--config.model.nosuch=1"], ["unknown key 'nosuch'", "config.model has: backbone"]),
