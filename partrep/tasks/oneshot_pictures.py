@@ -67,7 +67,7 @@ def draw(run: Any, trial: int, matching: Matching) -> EpisodePicture:
         logits=amounts.sum(-1),
         label=int(run.truth[trial]),
         contributions=amounts,
-        class_names=tuple(f"character {c + 1}" for c in range(len(run.train))),
+        class_names=tuple(f"no. {c + 1}" for c in range(len(run.train))),
         title=f"Run {run.number:02d}, {run.alphabet.replace('_', ' ')}, drawing {trial + 1}",
     )
 
