@@ -55,8 +55,9 @@ class Slots(nn.Module):
     Source: Slot attention (Locatello et al. 2020), algorithm 1; learned queries and the residual update,
     Super-features (Weinzaepfel et al. 2022), local feature integration transformer.
     Departures: the last round only looks (nothing would read its state); vectors are means of features, not
-    states; places enter keys and updates apart from the features, so that features are never copied; a slot for
-    the background, as landmarks have (PDiscoNet), so that parts asked to be in one place need not share it out.
+    states; places enter keys and updates apart from the features, so that features are never copied; queries
+    start orthogonal, not drawn one by one; a slot for the background, as landmarks have (PDiscoNet), so that parts
+    asked to be in one place need not share it out.
     """
 
     parts: int = 8
@@ -72,7 +73,8 @@ class Slots(nn.Module):
         if min(self.rounds, self.parts) < 1:
             raise UserError(f"slots: {self.rounds} rounds, {self.parts} parts; expected at least 1 of each")
         check_shapes("Slots", features=(features, "B h w D"))
-        states = self.param("queries", nn.initializers.normal(1.0), (self.parts + self.background, self.width))
+        start = nn.initializers.orthogonal(self.width**0.5)  # far apart from the first step, each of norm sqrt(A)
+        states = self.param("queries", start, (self.parts + self.background, self.width))
         norm, mlp_norm = nn.LayerNorm(use_bias=False, name="query_norm"), nn.LayerNorm(name="mlp_norm")
         update = nn.Dense(self.width, use_bias=False, name="update")
         hidden, output = nn.Dense(2 * self.width, name="mlp_hidden"), nn.Dense(self.width, name="mlp_output")
