@@ -27,6 +27,7 @@ from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
 from partrep.tasks.outcome import Outcome
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
+from partrep.train.stages import init_key
 from partrep.train.state import TrainState, Tree
 
 LEVEL = (
@@ -43,7 +44,7 @@ def evaluate(task: Fewshot, state: TrainState) -> Outcome:
     parts = readers.part_count(task, variables)
     main = PARTS if parts > 1 else POOLED
     views = readers.views(task, parts, held_out.maps["features"])
-    untrained = sharding.init_replicated(task.init, jax.random.key(task.config["seed"]))
+    untrained = sharding.init_replicated(task.init, init_key(task.config["seed"]))
     readings = {
         UNTRAINED: readers.read_all(task, untrained, views, [main])[main],
         **readers.read_all(task, variables, views),

@@ -72,7 +72,8 @@ def choices(task: Fewshot, variables: Tree, reader: str) -> Mapping[str, functoo
     tried: dict[str, functools.partial] = {name: lookup(CHOICES, name, "head of a reader") for name in names}
     if reader != PARTS:
         return tried
-    tried.pop("mean", None)  # it forgets which part is which, so it could not say what each part counted
+    for name in ("mean", "mutual"):  # they forget which part is which, so part k could not be drawn to part k
+        tried.pop(name, None)
     if task.config["stages"].get("episodes", {}).get("steps"):
         tried[f"trained {task.config['head']['name']}"] = task.bound_head(variables)
     return tried

@@ -18,7 +18,7 @@ from partrep.train import sharding
 from partrep.train.checkpoint import Checkpoints, NoCheckpoints
 from partrep.train.logging import Log
 from partrep.train.settings import from_mapping
-from partrep.train.stages import Stage, check_stages, stream
+from partrep.train.stages import Stage, check_stages, init_key
 from partrep.train.state import TrainState, Tree, begin
 from partrep.train.step import TrainingDiverged, enter, explain, make_step
 
@@ -126,7 +126,7 @@ def first_state(stages: Sequence[Stage], variables: Variables, settings: Setting
         return enter(stages, 0, begin(made, settings.ema > 0))
 
     if callable(variables):
-        return sharding.init_replicated(make, stream(jax.random.key(settings.seed), "init"))
+        return sharding.init_replicated(make, init_key(settings.seed))
     return sharding.init_replicated(make, sharding.replicate(variables))
 
 

@@ -82,6 +82,11 @@ def step_key(seed: int, step: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
+def init_key(seed: int) -> jax.Array:
+    """The random key of a run's first variables."""
+    return stream(jax.random.key(seed), "init")
+
+
 def stream(key: jax.Array, name: str) -> jax.Array:
     """A key of its own for each named use, e.g. `stream(key, "dropout")`; the same in every process and run.
 
