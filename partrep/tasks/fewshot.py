@@ -360,9 +360,14 @@ def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: tuple
 
 
 def eval_batches(images: ImageSet, batch_size: int, indices: np.ndarray | None = None):
-    """Padded batches of every image, or of those at `indices`, in order, as `predict` takes them."""
+    """Padded batches of every image, or of those at `indices`, in order, as `predict` takes them.
+
+    Each process gets its slice of them; a batch size that the processes do not divide is rounded up.
+    """
     chosen = np.arange(len(images)) if indices is None else indices
-    order = EvalBatches(len(chosen), batch_size, sharding.process_index(), sharding.process_count())
+    processes = sharding.process_count()
+    size = -(-batch_size // processes) * processes
+    order = EvalBatches(len(chosen), size, sharding.process_index(), processes)
     for t in range(len(order)):
         batch = order[t]
         yield {**images.load(chosen[batch["index"]]), "valid": batch["valid"]}

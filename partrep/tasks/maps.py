@@ -14,10 +14,10 @@ import numpy as np
 from partrep.data.birds import Rendered
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
-from partrep.evaluate.predict import pad, predict
+from partrep.evaluate.predict import predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
-from partrep.tasks.fewshot import Fewshot, spaced
+from partrep.tasks.fewshot import Fewshot, eval_batches, spaced
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]
@@ -43,9 +43,7 @@ class Sampled:
 
     def at(self, indices: np.ndarray) -> Maps:
         """Images, maps, local part vectors and, where known, the truth of the images at `indices`."""
-        size = self.task.config["evaluation"]["batch_size"]
-        blocks = (indices[i : i + size] for i in range(0, len(indices), size))
-        batches = (pad({**self.images.load(block), "valid": np.ones(len(block), bool)}, size) for block in blocks)
+        batches = eval_batches(self.images, self.task.config["evaluation"]["batch_size"], indices)
         return predict(_apply(self.task, self.images.decode, self.images.truth), self.variables, batches)
 
     @property
