@@ -109,7 +109,8 @@ def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
     else:
         config.stages.classify = stage
     config.evaluation.update(
-        ways=20, shots=1, queries=1, validation_episodes=100, dense=7, reader="parts", warps=8
+        ways=20, shots=1, queries=1, validation_episodes=100, dense=7, reader="parts",
+        warps=0 if augmentation == "none" else 8,
     )
     return config
 
@@ -143,7 +144,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     config.train.checkpoint_every = 2
     if config.data.name == "birds":
         config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
-    if "warps" in config.evaluation:
+    if config.evaluation.get("warps"):
         config.evaluation.warps = 2
     heads = ("mean", "aligned by length", "mutual")
     config.evaluation.update(

@@ -23,6 +23,7 @@ from partrep.tasks.outcome import Outcome
 from partrep.train import sharding
 from partrep.train.disk import write_atomically
 from partrep.train.logging import strict
+from partrep.train.step import TrainingDiverged
 
 CONFIG, RESULTS, ROWS, EPISODES = "config.json", "results.json", "rows.json", "episodes.npz"
 VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -52,7 +53,8 @@ def claimed(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
     """Marks the workdir as one of this config while the run inside goes on.
 
     A run that a mistake or a full disk ends before its first checkpoint takes away what it made: the workdir is as
-    it was, and a mended config can have it. After that, and after a kill, everything stays for the next start.
+    it was, and a mended config can have it. After that, after a kill, and where the training diverged (the log shows
+    how), everything stays.
     """
     if not sharding.is_writer():
         yield
@@ -64,8 +66,8 @@ def claimed(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
         if not (workdir / CONFIG).exists():
             write_json(workdir / CONFIG, json.loads(config.to_json()))
         yield
-    except (partrep.UserError, OSError):
-        if fresh and not any((workdir / "checkpoints").glob("*.json")):
+    except (partrep.UserError, OSError) as error:
+        if fresh and not isinstance(error, TrainingDiverged) and not any((workdir / "checkpoints").glob("*.json")):
             empty(workdir)
             for path in made:
                 with contextlib.suppress(OSError):  # not empty: another run's

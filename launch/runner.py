@@ -36,9 +36,11 @@ def run(
     except (partrep.UserError, flags.Error) as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(f"{error.filename or 'the workdir'}: no space left on the disk; make room and start again")
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise
-        _fail(f"{error.filename or 'the workdir'}: no space left on the disk; make room and start again")
+        _fail(f"{error.filename}: {error.strerror}; expected a place that can be read and written")
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(130)

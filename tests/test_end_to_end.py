@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -115,6 +116,23 @@ def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path
     printed, _ = start(compiled, *argv, stderr=subprocess.DEVNULL).communicate()
     check_run(cut, printed.splitlines())
     assert numbers(cut)[0] == numbers(tmp_path / "whole")[0]
+
+
+def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compiled):
+    """Batches, maps and evaluation are cut over the processes; five images of a batch of 98 are left for one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    argv = [f"{FEWSHOT}:parts,smoke", "--config.evaluation.batch_size=97"]
+    launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'one'}")
+    joined = [*argv, f"--workdir={tmp_path / 'two'}", "--distributed", f"--coordinator=localhost:{port}"]
+    pair = [start(compiled, *joined, "--processes=2", f"--process={i}", stderr=subprocess.PIPE) for i in (0, 1)]
+    errors = [process.communicate(timeout=300)[1] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n".join(errors)
+    found, wanted = numbers(tmp_path / "two")[0], numbers(tmp_path / "one")[0]
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():  # ten episodes of five queries: one query may turn on rounding
+        assert found[name] == pytest.approx(value, rel=1e-2, abs=0.05), name
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen, seconds: float = 300) -> None:

@@ -26,7 +26,8 @@ class FewshotData:
 
     Attributes:
         train: base classes.
-        held_out: other images of the base classes, for what is fitted without labels (k-means parts).
+        held_out: images of the base classes without augmentation, for what is fitted without labels (k-means parts);
+            of birds, other images than those trained on.
         validation: None where the source offers no further classes.
         novel: None where the official runs take its place (Omniglot).
         channels: of the images, 3 or 1.
@@ -101,7 +102,7 @@ def _folder(settings: Mapping[str, Any]) -> FewshotData:
 
 def _tfds(settings: Mapping[str, Any]) -> FewshotData:
     name, _, split = settings["dir"].partition(":")
-    return _split_classes(TfdsSource(name, split or "train"), settings)
+    return _split_classes(TfdsSource(name, split or "train", size=settings["stored"]), settings)
 
 
 def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:

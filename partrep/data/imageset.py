@@ -61,7 +61,7 @@ def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
         return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
 
     decode, truth = _renderers(world, size)
-    print_ = _fingerprint(repr(world), group, split, size)
+    print_ = _fingerprint(birds.VERSION, world.settings, repr(world), group, split, size)
     return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
 
 

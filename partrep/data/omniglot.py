@@ -85,7 +85,7 @@ class Omniglot(ArraySource):
         if name not in self._stroke_archives:
             self._stroke_archives[name] = open_official(archive.path.parent, name)
         member = member.replace("images_", "strokes_", 1)[:-4] + ".txt"
-        return parse_strokes(self._stroke_archives[name].read(member).decode(), f"{name}: {member}")
+        return parse_strokes(self._stroke_archives[name].read(member).decode(errors="replace"), f"{name}: {member}")
 
     def stroke_mask(self, index: int) -> np.ndarray:
         """Mask u8[105,105]: 0 on paper, s where the ink lies nearest to pen stroke s = 1, 2, ..."""

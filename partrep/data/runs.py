@@ -102,7 +102,7 @@ def read_run(archive: Archive, label_file: str, size: int) -> Run:
     """Reads one run; `class_labels.txt` pairs each test drawing with the training drawing of its class."""
     folder = label_file.removesuffix("class_labels.txt")
     root = folder.removesuffix(folder.rstrip("/").rpartition("/")[2] + "/")
-    pairs = [line.split() for line in archive.read(label_file).decode().splitlines() if line.strip()]
+    pairs = [line.split() for line in archive.read(label_file).decode(errors="replace").splitlines() if line.strip()]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"{archive.path}: {label_file}; expected two file names a line")
     tests, classes = [root + pair[0] for pair in pairs], [root + pair[1] for pair in pairs]

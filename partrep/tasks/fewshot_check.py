@@ -8,16 +8,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from partrep import UserError
+from partrep import UserError, lookup
 from partrep.data.runs import OneShotRuns
+from partrep.evaluate.discovery import PartTruth, refuse_small_parts
+from partrep.evaluate.readers import CHOICES
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
 from partrep.tasks.fewshot import Fewshot
+from partrep.tasks.readers import DENSE, GRID, KMEANS, PARTS, POOLED
+from partrep.train import sharding
 from partrep.train.loop import Settings, abstract_state
 from partrep.train.settings import from_mapping
 from partrep.train.stages import Stage, check_stages
 from partrep.train.state import TrainState
 
+READERS = (PARTS, POOLED, DENSE, GRID, KMEANS)
+SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
 DTYPES = ("float32", "bfloat16", "float16")
 DATA = {
     "birds": ("world", "level", "images", "size"),
@@ -26,8 +32,14 @@ DATA = {
     "folder": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
     "tfds": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
 }
+AUGMENTATIONS = {
+    "omniglot": ("none", "geometric", "rotated", "invented"),
+    "folder": ("none", "geometric"),
+    "tfds": ("none", "geometric"),
+}
 LEAST = {
     "seed": 0,
+    "world": 0,
     "size": 1,
     "log_every": 1,
     "checkpoint_every": 1,
@@ -57,8 +69,27 @@ def check_settings(config: Mapping[str, Any]) -> None:
         raise UserError(f"config.data.dir is empty; expected --config.data.dir=PATH of the {data['name']} data")
     if config["evaluation"]["episodes"] < 2:
         raise UserError("config.evaluation.episodes is 1; expected at least 2, for an interval")
+    if not 0 <= config["label_smoothing"] < 1:
+        raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
+    check_augmentation(config)
     if config["dtype"] not in DTYPES:
         raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
+
+
+def check_augmentation(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where the augmentation is none that the data has, or not the one of the stages."""
+    data = config["data"]
+    if data["name"] not in AUGMENTATIONS:
+        return
+    found, known = data["augmentation"], AUGMENTATIONS[data["name"]]
+    if found not in known:
+        raise UserError(f"config.data.augmentation is {found!r}; expected one of {', '.join(known)}")
+    if (found == "invented") != ("pairs" in config["stages"]):
+        stages = ", ".join(config["stages"])
+        raise UserError(
+            f"config.data.augmentation is {found!r} with the stages {stages}; expected them to fit, as "
+            "--config=configs/fewshot.py:PRESET,augmentation=... makes them"
+        )
 
 
 def leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -82,6 +113,9 @@ def check_task(task: Fewshot) -> None:
             fewshot.sampler(images, evaluation, seed=0)
     if task.data.novel is None:
         OneShotRuns(task.config["data"]["dir"], task.config["data"]["stored"])
+        lookup(dict.fromkeys(READERS), evaluation["reader"], "reader")
+    for name in evaluation["heads"]:
+        lookup(CHOICES, name, "head of a reader")
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
     stages = fewshot.stages(task)
     check_stages(stages)
@@ -92,18 +126,28 @@ def check_task(task: Fewshot) -> None:
 
 
 def trace_step(stage: Stage, state: TrainState) -> None:
-    """Traces the loss of a stage on its first batch."""
+    """Traces the loss of a stage on its first batch, which the devices must share evenly."""
+    batch = stage.batches[0]
+    sharding.check_divides(len(jax.tree.leaves(batch)[0]))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    jax.eval_shape(stage.loss, state.params, state.model_state, state.loss_state, stage.batches[0], key)
+    jax.eval_shape(stage.loss, state.params, state.model_state, state.loss_state, batch, key)
 
 
 def trace_readers(task: Fewshot, state: TrainState) -> None:
-    """Traces the local vectors of one image, in evaluation mode."""
+    """Traces the local vectors of one image, in evaluation mode; true parts must be larger than the map's cells."""
     images = task.data.held_out
     views = (task.view, local_views.pooled, readers.dense_view(task.config["evaluation"]["dense"] ** 2))
 
     def apply(variables, batch):
         outputs = task.outputs(variables, images.decode(batch, None))
-        return [view(outputs) for view in views]
+        return outputs, [view(outputs) for view in views]
 
-    jax.eval_shape(apply, state.eval_variables, images.load(np.zeros(1, np.int64)))
+    outputs, _ = jax.eval_shape(apply, state.eval_variables, images.load(np.zeros(1, np.int64)))
+    parts, *grid = outputs.parts.assignment.shape[1:]
+    if parts > 1 and images.truth is not None and min(grid) < SURE_GRID:
+        drawn = jax.device_get(jax.jit(images.truth)(images.load(fewshot.spaced(images, 98))))
+        truth = PartTruth(drawn.part_mask, drawn.keypoints, drawn.visible > 0.5, drawn.box)
+        refuse_small_parts(truth, tuple(grid))
+    reader = task.config["evaluation"].get("reader", POOLED)
+    if parts == 1 and reader not in (POOLED, DENSE):
+        raise UserError(f"config.evaluation.reader is {reader!r}, the model has one part; expected {POOLED} or {DENSE}")

@@ -35,35 +35,39 @@ def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) 
 
 
 def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodePicture]:
-    """Pictures of the first query of each class of an episode, beside the first support of each."""
-    ways = episode.support.shape[0]
+    """Pictures of the first query of each class of an episode, beside the first support of each.
+
+    All supports count in the numbers; one is drawn.
+    """
+    ways, shots = episode.support.shape
     queries = episode.query.reshape(ways, -1)[:, 0]
-    maps = sampled.at(np.concatenate([episode.support[:, 0], queries]))
-    support = jax.tree.map(lambda x: x[:ways, None], maps["parts"])
-    query = jax.tree.map(lambda x: x[ways:], maps["parts"])
-    amounts = contributions(sampled, reading, support, query)
+    maps = sampled.at(np.concatenate([episode.support.ravel(), queries]))
+    first, asked = np.arange(ways) * shots, np.arange(ways) + ways * shots
+    support = jax.tree.map(lambda x: x[: ways * shots].reshape(ways, shots, *x.shape[1:]), maps["parts"])
+    query = jax.tree.map(lambda x: x[asked], maps["parts"])
+    amounts = contributions(sampled, reading, support, query, jnp.asarray(episode.support_mask))
     return [
         EpisodePicture(
-            support=maps["image"][:ways],
-            query=maps["image"][ways + q],
-            support_assignment=maps["assignment"][:ways],
-            query_assignment=maps["assignment"][ways + q],
+            support=maps["image"][first],
+            query=maps["image"][asked[q]],
+            support_assignment=maps["assignment"][first],
+            query_assignment=maps["assignment"][asked[q]],
             logits=amounts[q].sum(-1),
             label=q,
             contributions=amounts[q],
-            class_names=tuple(sampled.images.names[c] for c in maps["label"][:ways]),
+            class_names=tuple(sampled.images.names[c] for c in maps["label"][first]),
         )
         for q in range(ways)
     ]
 
 
-def contributions(sampled: Sampled, reading: Reading, support: Local, query: Local) -> np.ndarray:
+def contributions(
+    sampled: Sampled, reading: Reading, support: Local, query: Local, mask: jax.Array
+) -> np.ndarray:
     """f32 [Q,C,K]: what each part of the query adds to each logit of the head that was reported."""
     support, query = standardise(support, reading.standard), standardise(query, reading.standard)
-    mask = jnp.ones(support.weights.shape[:2], bool)
     if "trained" in reading.head_name:
         task = sampled.task
         settings = {**task.head_settings, "params": sampled.variables["params"]["head"]}
         return np.asarray(matches(task.config["head"]["name"], support, query, mask, **settings).amount)
-    name = "mutual" if "mutual" in reading.head_name else "aligned"
-    return np.asarray(matches(name, support, query, mask, **reading.head.keywords).amount)
+    return np.asarray(matches("aligned", support, query, mask, **reading.head.keywords).amount)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from partrep.data import imageset
 from partrep.data.imageset import ImageSet
 from partrep.data.omniglot import Omniglot
-from partrep.data.runs import OneShotRuns
+from partrep.data.runs import OneShotRuns, Run
 from partrep.data.source import ArraySource
 from partrep.data.transforms import Warp, WarpSettings, fixed_warps
 from partrep.evaluate.discovery import Found, baselines
@@ -50,6 +51,7 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     main = task.config["evaluation"]["reader"]
     views = readers.views(task, parts, background.maps["features"])
     heads = choose_heads(task, variables, views)
+    strokes = stroke_table(task, background) if parts > 1 else {}  # a damaged file is met before the official runs
     shrunk, drawn = OneShotRuns(settings["dir"], settings["stored"]), OneShotRuns(settings["dir"])
     runs = [shrunk[i] for i in range(len(shrunk))]
     full = [drawn[i] for i in range(len(drawn))]
@@ -57,7 +59,6 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     predicted = {n: predict_runs(runs, embeds[n], over_warps(task, heads[n].head)) for n in views}
     predicted = {HAUSDORFF: predict_runs_by_hausdorff(full)} | predicted
     tables = {name: score_runs(found, runs) for name, found in predicted.items()}
-    strokes = stroke_table(task, background) if parts > 1 else {}
     rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
     page = _page(task, rows, strokes, background, len(runs), main)
     if main == PARTS:
@@ -69,10 +70,19 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
         rows=rows,
         page=page,
         episodes={},
-        fingerprints={"train": task.data.train.fingerprint},
+        fingerprints={"train": task.data.train.fingerprint, "runs": fingerprint(runs)},
         test_evaluations=len(views),
         measure="error",
     )
+
+
+def fingerprint(runs: Sequence[Run]) -> str:
+    """Sixteen hex digits of the runs' drawings and answers."""
+    digest = hashlib.sha256()
+    for run in runs:
+        for array in (run.train, run.test, run.truth):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def test_warps(task: Fewshot) -> Warp | None:

@@ -77,11 +77,10 @@ def contributions(local: Local, choice: Choice, views: int) -> np.ndarray:
 
     `local` [C+1,T*K,...] as `evaluate.views.join` makes it.
     """
-    head = "mutual" if "mutual" in choice.name else "aligned"
 
     def one(view: Local) -> jax.Array:
         support, query = (jax.tree.map(lambda x, cut=cut: x[cut], view) for cut in (np.s_[:-1, None], np.s_[-1:]))
         mask = jnp.ones(support.weights.shape[:2], bool)
-        return matches(head, support, query, mask, **choice.head.keywords).amount[0]
+        return matches("aligned", support, query, mask, **choice.head.keywords).amount[0]
 
     return np.asarray(jax.lax.map(one, split(local, views)).mean(0))

@@ -28,7 +28,7 @@ NOTES = {
     UNTRAINED: "the same network before its first step",
     PARTS: "same part meets same part",
     POOLED: "mean over all locations of the same network",
-    DENSE: "locations of the same network, each by itself",
+    DENSE: "locations of the same network (of a large map, blocks of 2x2), each by itself",
     GRID: "fixed cells of the same network's map",
     KMEANS: "clusters of the same network's features",
 }

@@ -126,14 +126,19 @@ def put_batch(batch: Tree) -> Tree:
         leaf = np.asarray(leaf)
         if leaf.ndim == 0:
             return replicate(leaf)
-        if leaf.shape[0] % local_device_count():
-            raise UserError(
-                f"found a batch of {leaf.shape[0]} a process on {local_device_count()} devices; "
-                f"expected a multiple of {local_device_count()}"
-            )
+        check_divides(leaf.shape[0])
         return jax.make_array_from_process_local_data(batch_sharding(), leaf)
 
     return jax.tree.map(place, batch)
+
+
+def check_divides(size: int) -> None:
+    """Raises a `UserError` unless the devices of this process share its slice of a batch evenly."""
+    if size % local_device_count():
+        raise UserError(
+            f"found a batch of {size} a process on {local_device_count()} devices; "
+            f"expected a multiple of {local_device_count()}"
+        )
 
 
 def gather(tree: Tree) -> Tree:

@@ -21,8 +21,7 @@ def config_with(preset: str = "parts", **changes):
 
 @pytest.mark.parametrize("preset", ["parts", "landmarks", "gap", "episodic"])
 def test_sound_presets_pass(preset):
-    config = config_with(preset)
-    config.evaluation.dense = 4
+    config = config_with(preset, data__size=64)
     check_settings(config)
     check_task(fewshot.make(config))
 
@@ -38,12 +37,30 @@ def test_sound_presets_pass(preset):
         (dict(evaluation__validation_episodes=1), "config.evaluation.validation_episodes is 1"),
         (dict(dtype="float64"), "config.dtype is 'float64'; expected one of float32, bfloat16, float16"),
         (dict(data__name="folder"), "data 'folder' needs config.data.dir"),
+        (dict(data__world=-1), "config.data.world is -1; expected at least 0"),
+        (dict(label_smoothing=1.5), "config.label_smoothing is 1.5; expected at least 0 and under 1"),
     ],
 )
 def test_numbers_that_no_run_can_have(changes, message):
     with pytest.raises(UserError) as raised:
         check_settings(config_with(**changes))
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "preset, found, message",
+    [
+        ("omniglot", "rotate", "is 'rotate'; expected one of none, geometric, rotated, invented"),
+        ("omniglot", "none", "is 'none' with the stages pairs; expected them to fit"),
+        ("omniglot,augmentation=none", "invented", "is 'invented' with the stages classify"),
+        ("folder", "invented", "is 'invented'; expected one of none, geometric"),
+    ],
+)
+def test_an_augmentation_that_the_stages_do_not_make(preset, found, message):
+    config = config_with(preset, data__augmentation=found)
+    config.data.dir = "somewhere"
+    with pytest.raises(UserError, match=message):
+        check_settings(config)
 
 
 @pytest.mark.parametrize("preset", ["folder", "omniglot"])
@@ -60,6 +77,9 @@ def test_data_without_a_place(preset):
         (dict(stages__classify__steps=0), "found no training stage"),
         (dict(stages__classify__trainable="petals/.*"), "matches no parameter"),
         (dict(head__view="petals"), "unknown view 'petals'"),
+        (dict(evaluation__heads=("nosuch",)), "unknown head of a reader 'nosuch'"),
+        (dict(data__images=(4, 2)), "images is .4, 2.; expected train, validation and test"),
+        (dict(data__size=64, model__backbone__patch=8), "covers 1.. cells of the 8x8 grid; expected at least 4"),
         (dict(data__size=18), "18x18; expected sides that are multiples of the patch, 4"),
         (dict(data__size=20, evaluation__dense=2), "5x5 cannot be halved"),
     ],

@@ -91,6 +91,8 @@ class World:
             raise UserError(f"parts is {self.parts}; expected {self.dimension} to {len(PARTS)}")
         if not 0 <= self.absence <= len(PARTS):
             raise UserError(f"absence is {self.absence}; expected 0 to {len(PARTS)} parts that may lack")
+        if len(self.images) != 3 or min(self.images) < 1:
+            raise UserError(f"images is {self.images}; expected train, validation and test images of each class")
         for name in ("shortcut", "ring", "empty"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}; expected a number from 0 to 1")
