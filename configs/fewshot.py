@@ -5,7 +5,9 @@
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
 Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder. Keys: level=standard|easy|hard
-(birds); background=small1|small2|full, augmentation=invented|rotated|geometric|none, method=slots|landmarks (omniglot).
+(birds); backbone=patchnet|conv4|resnet12|resnet18, bottleneck=standardised|identity|binary (birds and folder);
+head=aligned|prototypes|matching|frn|ctx|deepemd (episodic); background=small1|small2|full,
+augmentation=invented|rotated|geometric|none, method=slots|landmarks (omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -25,25 +27,53 @@ KEYS = {
     "background": ("small1", "small2", "full"),
     "augmentation": ("invented", "rotated", "geometric", "none"),
     "method": ("slots", "landmarks"),
+    "backbone": ("patchnet", "conv4", "resnet12", "resnet18"),
+    "bottleneck": ("standardised", "identity", "binary"),
+    "head": ("aligned", "prototypes", "matching", "frn", "ctx", "deepemd"),
 }
 PRESETS_OF = {
     "level": ("parts", "landmarks", "gap", "episodic"),
     "background": ("omniglot",),
     "augmentation": ("omniglot",),
     "method": ("omniglot",),
+    "backbone": ("parts", "landmarks", "gap", "episodic", "folder"),
+    "bottleneck": ("parts", "landmarks", "gap", "episodic", "folder"),
+    "head": ("episodic",),
+}
+# All with a map of a quarter of the image's side: 16x16 of 64 pixels, on which every part of a bird has some cells.
+BACKBONES = {
+    "patchnet": dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
+    "conv4": dict(name="conv4", widths=(64, 64, 64, 64), strides=(2, 2, 1, 1)),
+    "resnet12": dict(name="resnet12", widths=(64, 160, 320, 640), strides=(2, 2, 1, 1)),
+    "resnet18": dict(name="resnet18", strides=(1, 1, 1, 1)),
+}
+BOTTLENECKS = {
+    "standardised": dict(name="standardised", width=16),
+    "identity": dict(name="identity"),
+    "binary": dict(name="binary", bits=64, noise="none", temperature=1.0),
+}
+# Of the episodic stage: what reads the episodes that it trains on.
+HEADS = {
+    "aligned": dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
+    "prototypes": dict(name="prototypes", view="parts", distance="euclidean"),
+    "matching": dict(name="matching", view="parts", scale=10.0),
+    "frn": dict(name="frn", view="parts"),
+    "ctx": dict(name="ctx", view="parts"),
+    "deepemd": dict(name="deepemd", view="parts", scale=12.5),
 }
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
     preset, smoke, keys = common.parse(argument, PRESETS, KEYS, PRESETS_OF)
-    config = _birds(keys["level"])
+    config = _birds(keys["level"], keys["backbone"], keys["bottleneck"], keys["head"])
     if preset == "landmarks":
         _use_landmarks(config)
         config.stages.classify.optimizer.learning_rate = 3e-3
     elif preset == "gap":
         config.model.method = dict(name="gap")
-        config.model.bottleneck = dict(name="standardised")
+        if keys["bottleneck"] == "standardised":
+            del config.model.bottleneck.width  # chosen on validation birds: narrowed, its vector recognised less
         config.losses = {}
     elif preset == "episodic":
         config.stages.episodes.steps = 200
@@ -52,12 +82,14 @@ def get_config(argument: str | None = None) -> ConfigDict:
     elif preset == "vinyals":
         config = _vinyals()
     elif preset == "folder":
-        config = _folder()
+        config = _folder(config)
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
 
-def _birds(level: str) -> ConfigDict:
+def _birds(
+    level: str = "standard", backbone: str = "patchnet", bottleneck: str = "standardised", head: str = "aligned"
+) -> ConfigDict:
     return ConfigDict(dict(
         task="fewshot",
         preset="parts",
@@ -65,14 +97,14 @@ def _birds(level: str) -> ConfigDict:
         dtype="float32",
         data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
-            backbone=dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
+            backbone=BACKBONES[backbone],
             method=dict(name="slots", parts=8, rounds=2, width=64, background=True),
-            bottleneck=dict(name="standardised", width=16),
+            bottleneck=BOTTLENECKS[bottleneck],
             head=dict(name="concat"),
         ),
         losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(spread=2.0),
         label_smoothing=0.1,
-        head=dict(name="aligned", view="parts", scale=10.0, geometry=2.0),
+        head=HEADS[head],
         stages=dict(
             # The rate of each preset was chosen on validation birds of world 0, gap's and parts' from the same three.
             classify=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.muon_one_cycle(6e-3)),
@@ -91,7 +123,7 @@ def _use_landmarks(config: ConfigDict) -> None:
 
 
 def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
-    config = _birds("standard")
+    config = _birds()
     config.data = dict(
         name="omniglot", dir="", background=background, augmentation=augmentation, size=28, stored=35, validate=True,
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
@@ -126,8 +158,7 @@ def _vinyals() -> ConfigDict:
     return config
 
 
-def _folder() -> ConfigDict:
-    config = _birds("standard")
+def _folder(config: ConfigDict) -> ConfigDict:
     config.data = dict(
         name="folder", dir="", size=64, stored=72, augmentation="geometric", class_seed=0,
         warp=dict(rotation=0.2, scale=(0.9, 1.2), shift=0.1, flip=0.5),

@@ -159,9 +159,10 @@ def _page(
     if PARTS not in readings:
         return page
     right, wrong = pictures(novel, readings[PARTS], episodes, settings["pictures"])
+    level = LEVEL if all(picture.contributions is not None for picture in (*right, *wrong)) else ""
     maps = novel.maps
     gallery = PartGallery(maps["image"], maps["assignment"], maps["presence"], maps["label"])
-    return dataclasses.replace(page, episodes=right, failures=wrong, gallery=gallery, level=LEVEL)
+    return dataclasses.replace(page, episodes=right, failures=wrong, gallery=gallery, level=level)
 
 
 def conclusion(rows: tuple[Result, ...], settings: Mapping[str, Any]) -> str:

@@ -45,16 +45,16 @@ def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodeP
     first, asked = np.arange(ways) * shots, np.arange(ways) + ways * shots
     support = jax.tree.map(lambda x: x[: ways * shots].reshape(ways, shots, *x.shape[1:]), maps["parts"])
     query = jax.tree.map(lambda x: x[asked], maps["parts"])
-    amounts = contributions(sampled, reading, support, query, jnp.asarray(episode.support_mask))
+    amounts, logits = contributions(sampled, reading, support, query, jnp.asarray(episode.support_mask))
     return [
         EpisodePicture(
             support=maps["image"][first],
             query=maps["image"][asked[q]],
             support_assignment=maps["assignment"][first],
             query_assignment=maps["assignment"][asked[q]],
-            logits=amounts[q].sum(-1),
+            logits=logits[q],
             label=q,
-            contributions=amounts[q],
+            contributions=None if amounts is None else amounts[q],
             class_names=tuple(sampled.images.names[c] for c in maps["label"][first]),
         )
         for q in range(ways)
@@ -63,11 +63,16 @@ def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodeP
 
 def contributions(
     sampled: Sampled, reading: Reading, support: Local, query: Local, mask: jax.Array
-) -> np.ndarray:
-    """f32 [Q,C,K]: what each part of the query adds to each logit of the head that was reported."""
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """What each part of the query adds to each logit of the head that was reported, f32 [Q,C,K], and the logits.
+
+    None in place of the first where the head does not pair parts: its logits are no sum over them.
+    """
     support, query = standardise(support, reading.standard), standardise(query, reading.standard)
+    settings = reading.head.keywords
     if "trained" in reading.head_name:
-        task = sampled.task
-        settings = {**task.head_settings, "params": sampled.variables["params"]["head"]}
-        return np.asarray(matches(task.config["head"]["name"], support, query, mask, **settings).amount)
-    return np.asarray(matches("aligned", support, query, mask, **reading.head.keywords).amount)
+        if sampled.task.config["head"]["name"] != "aligned":
+            return None, np.asarray(reading.head(support, query, mask))
+        settings = {**sampled.task.head_settings, "params": sampled.variables["params"]["head"]}
+    amounts = np.asarray(matches("aligned", support, query, mask, **settings).amount)
+    return amounts, amounts.sum(-1)

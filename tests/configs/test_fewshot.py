@@ -38,6 +38,10 @@ def test_keys_reach_the_config():
     omniglot = fewshot.get_config("omniglot,background=small2,augmentation=none")
     assert (omniglot.data.background, omniglot.data.augmentation) == ("small2", "none")
     assert omniglot == fewshot.get_config("omniglot,background=small2,augmentation=none,method=slots")
+    changed = fewshot.get_config("episodic,backbone=conv4,bottleneck=binary,head=frn")
+    names = changed.model.backbone.name, changed.model.bottleneck.name, changed.head.name
+    assert names == ("conv4", "binary", "frn") and changed.stages.episodes.steps > 0
+    assert "width" not in fewshot.get_config("gap").model.bottleneck
     for method, spread in (("landmarks", 0.0), ("slots", 2.0)):
         made = fewshot.get_config(f"omniglot,method={method}")
         assert (made.model.method.name, made.losses.spread) == (method, spread)

@@ -9,7 +9,8 @@ from partrep.tasks.fewshot_check import check_settings, check_task, leaves
 
 
 def config_with(preset: str = "parts", **changes):
-    config = presets.get_config(f"{preset},smoke")
+    name, *keys = preset.split(",")
+    config = presets.get_config(",".join([name, "smoke", *keys]))
     config.data.size = 16 if config.data.name == "birds" else 28
     for path, value in changes.items():
         node, (*groups, last) = config, path.split("__")
@@ -19,7 +20,14 @@ def config_with(preset: str = "parts", **changes):
     return config
 
 
-@pytest.mark.parametrize("preset", ["parts", "landmarks", "gap", "episodic"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        *("parts", "landmarks", "gap", "episodic", "gap,bottleneck=identity", "landmarks,backbone=conv4"),
+        *("parts,backbone=resnet12,bottleneck=binary", "gap,backbone=resnet18"),
+        *(f"episodic,head={name}" for name in ("prototypes", "matching", "frn", "ctx", "deepemd")),
+    ],
+)
 def test_sound_presets_pass(preset):
     config = config_with(preset, data__size=64)
     check_settings(config)

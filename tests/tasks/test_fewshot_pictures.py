@@ -1,5 +1,6 @@
 """The predictions of a report: what each part counted adds up to the logit of the head that was scored."""
 
+import functools
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import pytest
 
 from partrep.evaluate.fewshot import Episodes
 from partrep.evaluate.readers import CHOICES, Reading, Standard, standardise
+from partrep.models.heads.reconstruction import frn, init_frn
 from partrep.models.local import Local
 from partrep.tasks.fewshot_pictures import contributions, draw, pictures
 
@@ -67,9 +69,10 @@ def test_contributions_sum_to_the_logits_that_were_scored(name):
     support, query, reading = _local(random, 5, 1), _local(random, 4), _reading(f"standardised, {name}")
     moved = [standardise(side, reading.standard) for side in (support, query)]
     logits = np.asarray(reading.head(*moved, MASK))
-    share = contributions(None, reading, support, query, MASK)
+    share, summed = contributions(None, reading, support, query, MASK)
     assert share.shape == (4, 5, PARTS)
     np.testing.assert_allclose(share.sum(-1), logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(summed, share.sum(-1))
 
 
 def test_contributions_of_a_head_that_was_trained_use_its_settings_and_parameters():
@@ -78,9 +81,20 @@ def test_contributions_of_a_head_that_was_trained_use_its_settings_and_parameter
     task = SimpleNamespace(config={"head": {"name": "aligned"}}, head_settings={"scale": 7.0, "geometry": 0.0})
     sampled = SimpleNamespace(task=task, variables={"params": {"head": None}})
     reading = _reading("aligned")._replace(standard=Standard(jnp.zeros(()), jnp.ones(())))
-    found = contributions(sampled, reading._replace(head_name="trained aligned"), support, query, MASK)
-    tenth = contributions(None, reading, support, query, MASK) / 10  # the scale that a reader's head has
+    found, _ = contributions(sampled, reading._replace(head_name="trained aligned"), support, query, MASK)
+    tenth = contributions(None, reading, support, query, MASK)[0] / 10  # the scale that a reader's head has
     np.testing.assert_allclose(found, 7 * tenth, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trained_head_that_pairs_no_parts_shows_its_logits_alone():
+    random = np.random.default_rng(2)
+    support, query = _local(random, 5, 1), _local(random, 4)
+    sampled = SimpleNamespace(task=SimpleNamespace(config={"head": {"name": "frn"}}))
+    reading = _reading("aligned")._replace(head_name="trained frn", standard=Standard(jnp.zeros(()), jnp.ones(())))
+    reading = reading._replace(head=functools.partial(frn, params=init_frn(None, WIDTH)))
+    share, logits = contributions(sampled, reading, support, query, MASK)
+    assert share is None
+    np.testing.assert_allclose(logits, frn(support, query, MASK, init_frn(None, WIDTH)), rtol=1e-6)
 
 
 def test_a_picture_shows_the_first_query_of_each_class_beside_the_supports():
