@@ -21,7 +21,7 @@ from partrep.data.episodes import EpisodeBatches, EpisodeSampler
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pairs import PairBatches, invent_classes
-from partrep.data.pipeline import EvalBatches, TrainBatches
+from partrep.data.pipeline import EvalBatches, Prefetched, TrainBatches
 from partrep.data.transforms import Warp, WarpSettings
 from partrep.evaluate.fewshot import draw_episodes, episode_accuracy
 from partrep.evaluate.predict import predict
@@ -300,7 +300,8 @@ def train(task: Fewshot, workdir: pathlib.Path | None) -> TrainState:
     if every and task.data.validation is not None:
         hooks = Hooks(on_step=[Every(every, functools.partial(validate, task))])
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
-    return fit(stages(task), task.init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
+    ahead = [dataclasses.replace(stage, batches=Prefetched(stage.batches)) for stage in stages(task)]
+    return fit(ahead, task.init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
 
 
 def validate(task: Fewshot, state: TrainState) -> dict[str, float]:

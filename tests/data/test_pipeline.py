@@ -5,7 +5,7 @@ import pytest
 
 from partrep import UserError
 from partrep.data.folder import FolderSource
-from partrep.data.pipeline import EvalBatches, TrainBatches, prefetch
+from partrep.data.pipeline import EvalBatches, Prefetched, TrainBatches, prefetch
 from partrep.data.source import ArraySource
 
 
@@ -102,6 +102,13 @@ def test_prefetch_ends_with_the_batches_and_passes_errors_on():
     assert [int(next(stream)), int(next(stream))] == [9, 16]
     with pytest.raises(UserError, match=r"bad\.png at 5"):
         next(stream)
+
+
+def test_prefetched_batches_are_the_same_in_any_order_and_pass_errors_on():
+    batches = Prefetched(Squares(bad=9))
+    assert [int(batches[t]) for t in (3, 4, 5, 5, 2, 7, 8)] == [9, 16, 25, 25, 4, 49, 64]
+    with pytest.raises(UserError, match=r"bad\.png at 9"):
+        batches[9]
 
 
 def test_prefetch_in_worker_processes():
