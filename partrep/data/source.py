@@ -73,26 +73,6 @@ class ArraySource:
         return columns if self.groups is None else columns | {"group": self.groups}
 
 
-class Subset:
-    """The examples of a lazily decoded `source` at `indices` (for one in memory: `ArraySource.take`).
-
-    Labels are counted anew from 0 over the classes that remain.
-    """
-
-    def __init__(self, source: Source, indices: np.ndarray):
-        self.source, self.indices = source, np.asarray(indices)
-        self.labels, self.classes = relabelled(np.asarray(source.labels)[self.indices], source.classes)
-        groups = getattr(source, "groups", None)
-        self.groups = None if groups is None else groups[self.indices]
-        self.attributes = {k: v[self.indices] for k, v in getattr(source, "attributes", {}).items()}
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.source[int(self.indices[index])] | {"label": self.labels[index]}
-
-
 def relabelled(labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Labels counted anew from 0 over the classes that occur, and the names of those classes.
 

@@ -52,16 +52,6 @@ class EpisodeScores(NamedTuple):
     interval: Interval
     fingerprint: str
 
-    def record(self) -> dict:
-        """What a JSON file keeps of the scores, for `from_record` to pair them in another run."""
-        return {"accuracy": self.accuracy.tolist(), "fingerprint": self.fingerprint}
-
-    @classmethod
-    def from_record(cls, record: dict) -> EpisodeScores:
-        """The scores that `record` kept."""
-        accuracy = np.asarray(record["accuracy"], np.float64)
-        return cls(accuracy, mean_interval(accuracy), record["fingerprint"])
-
 
 def draw_episodes(sampler, count: int = 600, start: int = 0) -> Episodes:
     """Episodes `start .. start + count - 1` of a sampler, stacked; drawn once, they serve every method.

@@ -87,10 +87,3 @@ def score_runs(predicted: np.ndarray, runs: Sequence, seed: int = 0) -> dict[str
     for name in dict.fromkeys(alphabets.tolist()):
         scores[f"oneshot_error_{name}"] = float(by_run[alphabets == name].mean())
     return scores
-
-
-def oneshot_error(
-    runs: Sequence, embed: Callable[[np.ndarray], Local], head: Head, seed: int = 0
-) -> dict[str, float]:
-    """`predict_runs`, then `score_runs`: the evaluator of the official runs."""
-    return score_runs(predict_runs(runs, embed, head), runs, seed)

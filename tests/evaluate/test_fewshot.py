@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import jax
@@ -157,14 +156,6 @@ def test_paired_difference_refuses_other_episodes():
     assert fewshot.paired_difference([scores[0]] * 3, scores[:1]) == (0.0, 0.0, 0.0)
     with pytest.raises(UserError, match="same episodes"):
         fewshot.paired_difference(scores[:1], scores[1:])
-
-
-def test_scores_survive_a_json_file():
-    scores = fewshot.episode_accuracy(
-        vectors(), fewshot.draw_episodes(Sampler(), 6), fewshot.nearest_neighbour
-    )
-    again = fewshot.EpisodeScores.from_record(json.loads(json.dumps(scores.record())))
-    assert (again.accuracy == scores.accuracy).all() and again[1:] == scores[1:]
 
 
 def test_episodes_of_the_data_layer():
