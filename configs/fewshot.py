@@ -102,7 +102,7 @@ def _birds(
             bottleneck=BOTTLENECKS[bottleneck],
             head=dict(name="concat"),
         ),
-        losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(spread=2.0),
+        losses=dict.fromkeys(PART_LOSSES, 0.0) | dict(spread=0.5),
         label_smoothing=0.1,
         head=HEADS[head],
         stages=dict(
@@ -129,6 +129,7 @@ def _omniglot(background: str, augmentation: str, method: str) -> ConfigDict:
         warp=dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025),
     )  # fmt: skip
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
+    config.losses.spread = 2.0
     if method == "landmarks":
         _use_landmarks(config)
     config.model.bottleneck = dict(name="standardised")
