@@ -22,24 +22,6 @@ from configs import common
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
 PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "vinyals", "folder")
-KEYS = {
-    "level": ("standard", "easy", "hard"),
-    "background": ("small1", "small2", "full"),
-    "augmentation": ("invented", "rotated", "geometric", "none"),
-    "method": ("slots", "landmarks"),
-    "backbone": ("patchnet", "conv4", "resnet12", "resnet18"),
-    "bottleneck": ("standardised", "identity", "binary"),
-    "head": ("aligned", "prototypes", "matching", "frn", "ctx", "deepemd"),
-}
-PRESETS_OF = {
-    "level": ("parts", "landmarks", "gap", "episodic"),
-    "background": ("omniglot",),
-    "augmentation": ("omniglot",),
-    "method": ("omniglot",),
-    "backbone": ("parts", "landmarks", "gap", "episodic", "folder"),
-    "bottleneck": ("parts", "landmarks", "gap", "episodic", "folder"),
-    "head": ("episodic",),
-}
 # All with a map of a quarter of the image's side: 16x16 of 64 pixels, on which every part of a bird has some cells.
 BACKBONES = {
     "patchnet": dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
@@ -60,6 +42,24 @@ HEADS = {
     "frn": dict(name="frn", view="parts"),
     "ctx": dict(name="ctx", view="parts"),
     "deepemd": dict(name="deepemd", view="parts", scale=12.5),
+}
+KEYS = {
+    "level": ("standard", "easy", "hard"),
+    "background": ("small1", "small2", "full"),
+    "augmentation": ("invented", "rotated", "geometric", "none"),
+    "method": ("slots", "landmarks"),
+    "backbone": tuple(BACKBONES),
+    "bottleneck": tuple(BOTTLENECKS),
+    "head": tuple(HEADS),
+}
+PRESETS_OF = {
+    "level": ("parts", "landmarks", "gap", "episodic"),
+    "background": ("omniglot",),
+    "augmentation": ("omniglot",),
+    "method": ("omniglot",),
+    "backbone": ("parts", "landmarks", "gap", "episodic", "folder"),
+    "bottleneck": ("parts", "landmarks", "gap", "episodic", "folder"),
+    "head": ("episodic",),
 }
 
 

@@ -61,7 +61,7 @@ def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
         return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
 
     decode, truth = _renderers(world, size)
-    print_ = _fingerprint(birds.VERSION, world.settings, repr(world), group, split, size)
+    print_ = fingerprint(birds.VERSION, world.settings, repr(world), group, split, size)
     return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
 
 
@@ -128,7 +128,7 @@ def of_arrays(
     def repeat(column: np.ndarray | None) -> np.ndarray | None:
         return None if column is None else np.repeat(column, turns)
 
-    digest = _fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
+    digest = fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
     turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
     crossed = source.attributes[attribute] if attribute else None
     degrees = [f" at {90 * turn} degrees" if turn else "" for turn in range(turns)]
@@ -138,7 +138,8 @@ def of_arrays(
     )
 
 
-def _fingerprint(*parts: Any) -> str:
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hex digits of `parts`: bytes as they are, anything else as it prints (arrays as bytes, then)."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part if isinstance(part, bytes) else repr(part).encode())

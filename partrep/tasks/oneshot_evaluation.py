@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -70,19 +69,16 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
         rows=rows,
         page=page,
         episodes={},
-        fingerprints={"train": task.data.train.fingerprint, "runs": fingerprint(runs)},
+        fingerprints={"train": task.data.train.fingerprint, "runs": _fingerprint(runs)},
         test_evaluations=len(views),
         measure="error",
     )
 
 
-def fingerprint(runs: Sequence[Run]) -> str:
-    """Sixteen hex digits of the runs' drawings and answers."""
-    digest = hashlib.sha256()
-    for run in runs:
-        for array in (run.train, run.test, run.truth):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+def _fingerprint(runs: Sequence[Run]) -> str:
+    """Of the runs' drawings and answers."""
+    arrays = (array for run in runs for array in (run.train, run.test, run.truth))
+    return imageset.fingerprint(*(array.tobytes() for array in arrays))
 
 
 def test_warps(task: Fewshot) -> Warp | None:
