@@ -53,7 +53,7 @@ class TfdsSource:
         features = builder.info.features
         missing = [feature for feature in (image, label) if feature not in features]
         if missing:
-            raise UserError(f"{name} has no feature {missing[0]!r}; known: {', '.join(features)}")
+            raise UserError(f"{name} has no feature {missing[0]!r}; known: {', '.join(sorted(features))}")
         decoders = {image: tfds.decode.SkipDecoding()}
         try:
             self._data = builder.as_data_source(split, decoders=decoders)
