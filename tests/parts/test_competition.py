@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
@@ -68,6 +69,37 @@ def test_transport_is_a_scaling_of_the_kernel():
     np.testing.assert_allclose(cross, 0, atol=1e-3)
     np.testing.assert_allclose(plan.sum(0), columns, rtol=1e-4)
     np.testing.assert_allclose(plan.sum(1), rows, rtol=1e-4)
+
+
+def exact_cost(cost, rows, columns):
+    """The least cost of moving `rows` onto `columns`."""
+    s, r = cost.shape
+    margins = np.zeros((s + r, s * r))
+    for i in range(s):
+        for j in range(r):
+            margins[i, i * r + j] = margins[s + j, i * r + j] = 1
+    solution = linprog(cost.ravel(), A_eq=margins, b_eq=np.concatenate([rows, columns]), method="highs")
+    return solution.fun
+
+
+def test_transport_comes_close_to_the_linear_programme():
+    rng = np.random.default_rng(0)
+    cost = rng.uniform(0, 1, (4, 5))
+    rows, columns = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(5))
+    best = exact_cost(cost, rows, columns)
+    gaps = []
+    for epsilon in (0.2, 0.05, 0.01):
+        plan = np.asarray(competition.transport(-cost.astype(np.float32), rows, columns, epsilon, 500), np.float64)
+        np.testing.assert_allclose(plan.sum(0), columns, rtol=1e-4)
+        np.testing.assert_allclose(plan.sum(1), rows, rtol=1e-2)
+        gaps.append((plan * cost).sum() - best)
+    assert gaps[0] > gaps[1] > gaps[2] > -1e-3
+    assert gaps[1] < 0.05 and gaps[2] < 0.005
+
+
+def test_no_flow_to_or_from_zero_margins():
+    plan = np.asarray(competition.transport(jnp.zeros((2, 3)), np.array([1.0, 0.0]), np.array([0.5, 0.0, 0.5])))
+    np.testing.assert_allclose(plan, [[0.5, 0, 0.5], [0, 0, 0]], atol=1e-6)
 
 
 def test_transport_gradient_and_empty_masses():
