@@ -4,10 +4,11 @@
     python -m launch.main --config=configs/fewshot.py:gap                 the same network, globally pooled
     python -m launch.main --config=configs/fewshot.py:omniglot,background=small1 --config.data.dir=DIR
                                                                           the official one-shot runs
-Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder. Keys: level=standard|easy|hard
-(birds); backbone=patchnet|conv4|resnet12|resnet18, bottleneck=standardised|identity|binary (birds and folder);
-head=aligned|prototypes|matching|frn|ctx|deepemd (episodic); background=small1|small2|full,
-augmentation=invented|rotated|geometric|none, method=slots|landmarks (omniglot).
+Presets: parts (slots; default), landmarks, gap, episodic, omniglot, vinyals, folder, tfds.
+Keys: level=standard|easy|hard (birds); backbone=patchnet|conv4|resnet12|resnet18 and
+bottleneck=standardised|identity|binary (birds, folder and tfds); head=aligned|prototypes|matching|frn|ctx|deepemd
+(episodic); background=small1|small2|full, augmentation=invented|rotated|geometric|none and method=slots|landmarks
+(omniglot).
 
 Hardware, time and expected numbers: see "Results" in README.md, which names the command and the date of each.
 """
@@ -21,7 +22,7 @@ from configs import common
 # The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
-PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "vinyals", "folder")
+PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "vinyals", "folder", "tfds")
 # All with a map of a quarter of the image's side: 16x16 of 64 pixels, on which every part of a bird has some cells.
 BACKBONES = {
     "patchnet": dict(name="patchnet", widths=(64,), depths=(2,), patch=4, strides=(1,)),
@@ -57,8 +58,8 @@ PRESETS_OF = {
     "background": ("omniglot",),
     "augmentation": ("omniglot",),
     "method": ("omniglot",),
-    "backbone": ("parts", "landmarks", "gap", "episodic", "folder"),
-    "bottleneck": ("parts", "landmarks", "gap", "episodic", "folder"),
+    "backbone": ("parts", "landmarks", "gap", "episodic", "folder", "tfds"),
+    "bottleneck": ("parts", "landmarks", "gap", "episodic", "folder", "tfds"),
     "head": ("episodic",),
 }
 
@@ -82,7 +83,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     elif preset == "vinyals":
         config = _vinyals()
     elif preset == "folder":
-        config = _folder(config)
+        config.data = _photos(name="folder", dir="")
+    elif preset == "tfds":
+        config.data = _photos(name="tfds", dataset="", split="train", dir="")
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
@@ -159,12 +162,9 @@ def _vinyals() -> ConfigDict:
     return config
 
 
-def _folder(config: ConfigDict) -> ConfigDict:
-    config.data = dict(
-        name="folder", dir="", size=64, stored=72, augmentation="geometric", class_seed=0,
-        warp=dict(rotation=0.2, scale=(0.9, 1.2), shift=0.1, flip=0.5),
-    )  # fmt: skip
-    return config
+def _photos(**source: str) -> ConfigDict:
+    warp = dict(rotation=0.2, scale=(0.9, 1.2), shift=0.1, flip=0.5)
+    return ConfigDict(dict(**source, size=64, stored=72, augmentation="geometric", class_seed=0, warp=warp))
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:

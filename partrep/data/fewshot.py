@@ -101,17 +101,16 @@ def _folder(settings: Mapping[str, Any]) -> FewshotData:
 
 
 def _tfds(settings: Mapping[str, Any]) -> FewshotData:
-    name, _, split = settings["dir"].partition(":")
-    return _split_classes(TfdsSource(name, split or "train", size=settings["stored"]), settings)
+    name, split = settings["dataset"], settings["split"]
+    return _split_classes(TfdsSource(name, split, settings["dir"] or None, size=settings["stored"]), settings)
 
 
 def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:
     """Three fifths of the classes to train on, one fifth to validate, one fifth novel, drawn by `class_seed`."""
     count = len(source.classes)
     if count < 15:
-        raise UserError(
-            f"found {count} classes in {settings['dir']}; expected at least 15 (9 base, 3 validation, 3 novel)"
-        )
+        place = settings.get("dataset") or settings["dir"]
+        raise UserError(f"found {count} classes in {place}; expected at least 15 (9 base, 3 validation, 3 novel)")
     order = np.random.default_rng(settings["class_seed"]).permutation(count)
     split = np.split(order, [count * 3 // 5, count * 4 // 5])
     warp = WarpSettings(**dict(settings["warp"]))

@@ -30,7 +30,7 @@ DATA = {
     "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
     "vinyals": ("dir", "size", "stored", "class_seed", "warp"),
     "folder": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
-    "tfds": ("dir", "augmentation", "size", "stored", "class_seed", "warp"),
+    "tfds": ("dataset", "split", "dir", "augmentation", "size", "stored", "class_seed", "warp"),
 }
 AUGMENTATIONS = {
     "omniglot": ("none", "geometric", "rotated", "invented"),
@@ -65,8 +65,10 @@ def check_settings(config: Mapping[str, Any]) -> None:
     data = config["data"]
     if missing := [name for name in DATA.get(data["name"], ()) if name not in data]:
         raise UserError(f"data {data['name']!r} needs config.data.{missing[0]}; expected a preset that has it")
-    if data.get("dir", "given") == "":
-        raise UserError(f"config.data.dir is empty; expected --config.data.dir=PATH of the {data['name']} data")
+    where = "dataset" if data["name"] == "tfds" else "dir"  # TFDS has a folder of its own where none is given
+    if data.get(where, "given") == "":
+        meant = "NAME as TFDS spells it" if where == "dataset" else f"PATH of the {data['name']} data"
+        raise UserError(f"config.data.{where} is empty; expected --config.data.{where}={meant}")
     if config["evaluation"]["episodes"] < 2:
         raise UserError("config.evaluation.episodes is 1; expected at least 2, for an interval")
     if not 0 <= config["label_smoothing"] < 1:
@@ -144,6 +146,10 @@ def trace_readers(task: Fewshot, state: TrainState) -> None:
 
     outputs, _ = jax.eval_shape(apply, state.eval_variables, images.load(np.zeros(1, np.int64)))
     parts, *grid = outputs.parts.assignment.shape[1:]
+    if parts > 1 and not readers.head_names(task, PARTS) and not readers.trains_head(task):
+        heads = ", ".join(task.config["evaluation"]["heads"])
+        known = ", ".join(name for name in CHOICES if name not in readers.PAIR_NOTHING)
+        raise UserError(f"config.evaluation.heads are {heads}; expected one for the parts too: {known}")
     if parts > 1 and images.truth is not None and min(grid) < SURE_GRID:
         drawn = jax.device_get(jax.jit(images.truth)(images.load(fewshot.spaced(images, 98))))
         truth = PartTruth(drawn.part_mask, drawn.keypoints, drawn.visible > 0.5, drawn.box)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import lookup
 from partrep.data.imageset import ImageSet
 from partrep.discovery.kmeans import fit_kmeans
 from partrep.evaluate.fewshot import Episodes, coarsen, compact, draw_episodes
@@ -33,6 +32,7 @@ NOTES = {
     KMEANS: "clusters of the same network's features",
 }
 VALIDATION_SEED, NOVEL_SEED = 1, 2
+PAIR_NOTHING = ("mean", "mutual")  # heads that forget which part is which: part k could not be drawn to part k
 STATISTICS = 980  # images of base classes that mean and spread are taken over
 
 
@@ -68,15 +68,21 @@ def dense_view(most: int) -> View:
 
 def choices(task: Fewshot, variables: Tree, reader: str) -> Mapping[str, functools.partial]:
     """The heads a reader tries on validation; parts may have a head that was trained with them."""
-    names = task.config["evaluation"]["heads"] or CHOICES
-    tried: dict[str, functools.partial] = {name: lookup(CHOICES, name, "head of a reader") for name in names}
-    if reader != PARTS:
-        return tried
-    for name in ("mean", "mutual"):  # they forget which part is which, so part k could not be drawn to part k
-        tried.pop(name, None)
-    if task.config["stages"].get("episodes", {}).get("steps"):
+    tried: dict[str, functools.partial] = {name: CHOICES[name] for name in head_names(task, reader)}
+    if reader == PARTS and trains_head(task):
         tried[f"trained {task.config['head']['name']}"] = task.bound_head(variables)
     return tried
+
+
+def head_names(task: Fewshot, reader: str) -> list[str]:
+    """The names of `CHOICES` that a reader tries."""
+    names = task.config["evaluation"]["heads"] or CHOICES
+    return [name for name in names if reader != PARTS or name not in PAIR_NOTHING]
+
+
+def trains_head(task: Fewshot) -> bool:
+    """Whether an episodic stage trains a head with the parts."""
+    return bool(task.config["stages"].get("episodes", {}).get("steps"))
 
 
 def validation_episodes(task: Fewshot) -> Episodes:

@@ -24,7 +24,7 @@ def test_presets_differ_in_what_they_are_about():
     names = {preset: config.model.method.name for preset, config in made.items()}
     assert (names["parts"], names["landmarks"], names["gap"]) == ("slots", "landmarks", "gap")
     assert made["episodic"].stages.episodes.steps > 0 == made["parts"].stages.episodes.steps
-    for name in ("omniglot", "vinyals", "folder"):
+    for name in ("omniglot", "vinyals", "folder", "tfds"):
         assert made[name].data.name == name
     # The same budget for the compared methods: steps, batch, data and evaluation.
     for preset in ("landmarks", "gap"):

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from partrep import UserError
+from partrep.data.fewshot import load
 from partrep.data.pipeline import TrainBatches
 from partrep.data.tfds import TfdsSource, import_tfds
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory, encode):
-    """Folder of the prepared set `dots`: six training and four test images of two classes."""
+    """Folder of the prepared sets `dots`, six training and four test images of two classes, and `shades`.
+
+    The latter has thirty training images of fifteen classes, each of one grey.
+    """
     tfds = import_tfds()
 
     class Dots(tfds.core.GeneratorBasedBuilder):
@@ -33,8 +37,24 @@ def data_dir(tmp_path_factory, encode):
                 pixels = np.full((8, 6, 3), 40 * i, np.uint8)
                 yield i, {"image": io.BytesIO(encode(pixels)), "label": i // 3}
 
+    class Shades(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=15)}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i in range(30):
+                pixels = np.full((8, 8, 3), 8 * (i // 2) + i % 2, np.uint8)
+                yield i, {"image": io.BytesIO(encode(pixels)), "label": i // 2}
+
     folder = tmp_path_factory.mktemp("tfds")
-    Dots(data_dir=folder, file_format="array_record").download_and_prepare()
+    for builder in (Dots, Shades):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
 
@@ -53,6 +73,20 @@ def test_examples_and_labels(data_dir):
     assert len(TfdsSource("dots", "train[:50%]", data_dir)) == 3
     batch = TrainBatches(TfdsSource("dots", "test", data_dir, size=5), 3, 0)[0]
     assert batch["image"].shape == (3, 5, 5, 3) and batch["label"].shape == (3,)
+
+
+def test_classes_of_a_prepared_set_are_split_without_overlap(data_dir):
+    settings = dict(dataset="shades", split="train", dir=str(data_dir), size=8, stored=8)
+    data = load(dict(name="tfds", augmentation="none", class_seed=0, warp={}, **settings))
+    greys = []
+    for images, classes in ((data.train, 9), (data.validation, 3), (data.novel, 3)):
+        assert len(images) == 2 * classes
+        pixels = images.load(np.arange(len(images)))["image"]
+        greys.append({int(image.flat[0]) // 8 for image in pixels})
+        assert len(greys[-1]) == classes
+    assert set.union(*greys) == set(range(15))
+    with pytest.raises(UserError, match="found 2 classes in dots; expected at least 15"):
+        load(dict(name="tfds", augmentation="none", class_seed=0, warp={}, **{**settings, "dataset": "dots"}))
 
 
 def test_errors(data_dir, tmp_path):

@@ -111,6 +111,11 @@ MAIN = {
     "size": ([FEWSHOT, "--config.data.size=62"], ["62x62", "multiples of the patch, 4"]),
     "ways": ([FEWSHOT, "--config.evaluation.ways=400"], ["980 examples of 49 classes", "expected 400 classes"]),
     "no data": ([f"{FEWSHOT}:folder"], ["config.data.dir is empty", "expected --config.data.dir=PATH"]),
+    "no TFDS set": ([f"{FEWSHOT}:tfds"], ["config.data.dataset is empty", "expected --config.data.dataset=NAME"]),
+    "unprepared": (
+        [f"{FEWSHOT}:tfds", "--config.data.dataset=mnist", "--config.data.dir={empty}"],
+        ["no prepared data set 'mnist' in {empty}", "tfds build mnist --file_format=array_record"],
+    ),
     "data of another": ([FEWSHOT, "--config.data.name=folder"], ["needs config.data.dir"]),
     "missing data": (
         [f"{FEWSHOT}:folder", "--config.data.dir={nosuch}"],

@@ -71,9 +71,16 @@ def test_an_augmentation_that_the_stages_do_not_make(preset, found, message):
         check_settings(config)
 
 
-@pytest.mark.parametrize("preset", ["folder", "omniglot"])
-def test_data_without_a_place(preset):
-    with pytest.raises(UserError, match="config.data.dir is empty; expected --config.data.dir=PATH"):
+@pytest.mark.parametrize(
+    "preset, message",
+    [
+        ("folder", "config.data.dir is empty; expected --config.data.dir=PATH of the folder data"),
+        ("omniglot", "config.data.dir is empty; expected --config.data.dir=PATH of the omniglot data"),
+        ("tfds", "config.data.dataset is empty; expected --config.data.dataset=NAME as TFDS spells it"),
+    ],
+)
+def test_data_without_a_place(preset, message):
+    with pytest.raises(UserError, match=message):
         check_settings(config_with(preset))
 
 
@@ -86,6 +93,7 @@ def test_data_without_a_place(preset):
         (dict(stages__classify__trainable="petals/.*"), "matches no parameter"),
         (dict(head__view="petals"), "unknown view 'petals'"),
         (dict(evaluation__heads=("nosuch",)), "unknown head of a reader 'nosuch'"),
+        (dict(evaluation__heads=("mean", "mutual")), "heads are mean, mutual; expected one for the parts too: aligned, "),
         (dict(data__images=(4, 2)), "images is .4, 2.; expected train, validation and test"),
         (dict(data__size=64, model__backbone__patch=8), "covers 1.. cells of the 8x8 grid; expected at least 4"),
         (dict(data__size=18), "18x18; expected sides that are multiples of the patch, 4"),
