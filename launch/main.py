@@ -38,13 +38,14 @@ def main(overrides: list[str]) -> None:
 
 def use_devices(config: ConfigDict) -> None:
     """Joins the other processes where `--distributed` says so; alone on a CPU, makes use of its cores."""
+    given = [name for name in ("coordinator", "processes", "process") if FLAGS[name].value is not None]
+    if given and not FLAGS.distributed:
+        raise UserError(f"--{given[0]} without --distributed; expected both, or neither")
     from partrep.train import sharding
 
     if FLAGS.distributed:
         sharding.initialize_distributed(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
         return
-    if given := [name for name in ("coordinator", "processes", "process") if FLAGS[name].value is not None]:
-        raise UserError(f"--{given[0]} without --distributed; expected both, or neither")
     stages = [stage for stage in config.stages.values() if stage.steps]
     sharding.share_cpu_cores([stage.get("batch_size", stage.get("episodes", 1)) for stage in stages])
 
