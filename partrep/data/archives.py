@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import pathlib
 import tarfile
 import zipfile
+import zlib
 
 from partrep import UserError
 
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 
 
@@ -24,8 +27,8 @@ class Archive:
         self._zip: zipfile.ZipFile | None = None
         self._tar: dict[str, bytes] = {}
         names, folders = self._list()
-        self.names = sorted(name for name in map(checked, names) if not hidden(name))
-        given = {name.rstrip("/") for name in map(checked, folders)}
+        self.names = sorted(name for name in names if not hidden(name))
+        given = {name.rstrip("/") for name in folders}
         parents = {str(parent) for name in self.names for parent in pathlib.PurePosixPath(name).parents}
         self.folders = sorted(f for f in (given | parents) - {".", ""} if not hidden(f))
 
@@ -37,7 +40,8 @@ class Archive:
         if self.path.name.lower().endswith(TAR_SUFFIXES):
             return self._open_tar()
         infos = self._open_zip().infolist()
-        return [i.filename for i in infos if not i.is_dir()], [i.filename for i in infos if i.is_dir()]
+        files, folders = ([checked(i.filename) for i in infos if i.is_dir() == wanted] for wanted in (False, True))
+        return files, folders
 
     def _open_zip(self) -> zipfile.ZipFile:
         if self._zip is None:
@@ -54,12 +58,14 @@ class Archive:
         try:
             with tarfile.open(self.path) as tar:
                 for member in tar:
-                    checked(member.name)
+                    name = checked(member.name)
                     if member.isdir():
-                        folders.append(member.name)
+                        folders.append(name)
                     elif member.isfile():  # links and devices hold no bytes of their own
-                        self._tar[member.name.removeprefix("./")] = tar.extractfile(member).read()  # type: ignore
-        except (tarfile.TarError, OSError, EOFError) as error:
+                        self._tar[name] = tar.extractfile(member).read()  # type: ignore
+                while tar.fileobj.read(1 << 20):  # type: ignore  # to the checksum at the end of a gzip file
+                    pass
+        except (tarfile.TarError, *DAMAGED) as error:
             raise UserError(f"{self.path} is not a readable tar ({error})") from None
         return list(self._tar), folders
 
@@ -73,7 +79,7 @@ class Archive:
             return self._open_zip().read(name)
         except KeyError:
             raise UserError(f"{self.path} holds no file {name}") from None
-        except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, *DAMAGED) as error:
             raise UserError(f"{self.path}: {name} cannot be read ({error})") from None
 
     def __getstate__(self) -> dict:
@@ -81,11 +87,15 @@ class Archive:
 
 
 def list_folder(path: pathlib.Path) -> tuple[list[str], list[str]]:
-    """Relative names of the files and of the folders below `path`."""
+    """Relative names of the files and of the folders below `path`; a linked folder is one, at its first place."""
     files: list[str] = []
     folders: list[str] = []
-    for root, below, here in os.walk(path):
+    seen = {path.resolve()}
+    for root, below, here in os.walk(path, followlinks=True):
         relative = pathlib.Path(root).relative_to(path)
+        places = {name: (pathlib.Path(root) / name).resolve() for name in sorted(below)}
+        below[:] = [name for name, place in places.items() if place not in seen]  # a link to above has no end
+        seen.update(places.values())
         files += [(relative / name).as_posix() for name in here]
         folders += [(relative / name).as_posix() for name in below]
     return files, folders

@@ -16,7 +16,7 @@ def write_archive():
 
     def write(path, files):
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path, "w") as archive:
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, data in files.items():
                     archive.writestr(name, data)
         elif ".tar" in path.name:

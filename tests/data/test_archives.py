@@ -1,7 +1,9 @@
 """Archives: what is listed, what is refused, what damage says."""
 
+import itertools
 import tarfile
 
+import numpy as np
 import pytest
 
 from partrep import UserError
@@ -36,13 +38,36 @@ def test_links_of_a_tar_are_left_out(tmp_path):
     assert Archive(path).names == []
 
 
-def test_damage_names_the_file(tmp_path, write_archive):
-    path = write_archive(tmp_path / "x.zip", {"a/1.txt": b"one" * 1000})
+def test_folders_may_be_links_and_have_any_name(tmp_path):
+    (tmp_path / "set/c:a").mkdir(parents=True)
+    (tmp_path / "set/c:a/1.txt").write_bytes(b"one")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/2.txt").write_bytes(b"two")
+    (tmp_path / "set/b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/round").symlink_to(tmp_path / "set")  # a circle
+    archive = Archive(tmp_path / "set")
+    assert archive.names == ["b/2.txt", "c:a/1.txt"] and archive.folders == ["b", "c:a"]
+    assert archive.read("b/2.txt") == b"two"
+
+
+def flip(path, place):
+    """Inverts a byte of a file."""
     data = bytearray(path.read_bytes())
-    data[60] ^= 1
+    data[place] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"a/1\.txt cannot be read"):
-        Archive(path).read("a/1.txt")
+    return path
+
+
+def test_damage_names_the_file(tmp_path, write_archive):
+    content = {"a/1.txt": np.random.default_rng(0).bytes(5000)}
+    for place in (60, 2000):  # in the stream's header, and in its middle
+        path = flip(write_archive(tmp_path / "x.zip", content), place)
+        with pytest.raises(UserError, match=r"a/1\.txt cannot be read"):
+            Archive(path).read("a/1.txt")
+    for suffix, place in itertools.product(("xz", "gz", "bz2"), (100, 2000, -6)):
+        path = flip(write_archive(tmp_path / f"x.tar.{suffix}", content), place)
+        with pytest.raises(UserError, match="not a readable tar"):
+            Archive(path)
     (tmp_path / "y.zip").write_bytes(b"not a zip")
     with pytest.raises(UserError, match=r"y\.zip is not readable"):
         Archive(tmp_path / "y.zip")

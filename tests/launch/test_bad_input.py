@@ -40,14 +40,14 @@ def class_folders(path: pathlib.Path, classes: int, images: int) -> pathlib.Path
 
 def class_zip(path: pathlib.Path, names: list[str]) -> pathlib.Path:
     """A zip of small images under the given names."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number, name in enumerate(names):
             archive.writestr(name, png(number))
     return path
 
 
 def damaged_zip(path: pathlib.Path) -> pathlib.Path:
-    """A zip with a flipped byte in the first image."""
+    """A zip with a flipped byte in the first, packed image."""
     class_zip(path, [f"class{c:02}/0.png" for c in range(20)])
     data = bytearray(path.read_bytes())
     data[60] ^= 0xFF
