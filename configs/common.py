@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -71,6 +72,6 @@ def one_cycle(learning_rate: float) -> ConfigDict:
                            weight_decay=0.05, clip=1.0))  # fmt: skip
 
 
-def muon_one_cycle(learning_rate: float) -> ConfigDict:
+def muon_one_cycle(learning_rate: float, **changes: Any) -> ConfigDict:
     """Muon on the kernels of convolutions under one cycle: on two CPU cores, half the steps of AdamW or fewer."""
-    return ConfigDict({**one_cycle(learning_rate), "name": "muon"})
+    return ConfigDict({**one_cycle(learning_rate), "name": "muon", **changes})

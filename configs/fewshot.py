@@ -22,6 +22,8 @@ from configs import common
 # The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
+# Slots that move as fast as the rest of the network can stay on one place for hundreds of steps.
+SLOW_SLOTS = (("model/method/.*", 0.3),)
 PRESETS = ("parts", "landmarks", "gap", "episodic", "omniglot", "vinyals", "folder", "tfds")
 # All with a map of a quarter of the image's side: 16x16 of 64 pixels, on which every part of a bird has some cells.
 BACKBONES = {
@@ -70,12 +72,13 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = _birds(keys["level"], keys["backbone"], keys["bottleneck"], keys["head"])
     if preset == "landmarks":
         _use_landmarks(config)
-        config.stages.classify.optimizer.learning_rate = 3e-3
+        config.stages.classify.optimizer = common.muon_one_cycle(3e-3)
     elif preset == "gap":
         config.model.method = dict(name="gap")
         if keys["bottleneck"] == "standardised":
             del config.model.bottleneck.width  # chosen on validation birds: narrowed, its vector recognised less
         config.losses = {}
+        del config.stages.classify.optimizer.multipliers
     elif preset == "episodic":
         config.stages.episodes.steps = 200
     elif preset == "omniglot":
@@ -110,7 +113,8 @@ def _birds(
         head=HEADS[head],
         stages=dict(
             # The rate of each preset was chosen on validation birds of world 0, gap's and parts' from the same three.
-            classify=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.muon_one_cycle(6e-3)),
+            classify=dict(steps=600, batch_size=64, trainable=".*",
+                          optimizer=common.muon_one_cycle(6e-3, multipliers=SLOW_SLOTS)),
             episodes=dict(steps=0, episodes=2, ways=5, shots=1, queries=5, trainable=".*",
                           optimizer=common.one_cycle(1e-3)),
         ),
