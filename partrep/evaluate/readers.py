@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from partrep.evaluate.fewshot import Episodes, EpisodeScores, episode_accuracy
 from partrep.evaluate.views import averaged
+from partrep.models.heads import FEWSHOT_HEADS
 from partrep.models.heads.aligned import aligned
 from partrep.models.heads.mutual import mutual
 from partrep.models.heads.prototypes import prototypes
@@ -24,6 +25,13 @@ CHOICES: dict[str, functools.partial] = {
     "aligned, placed": functools.partial(aligned, geometry=2.0, weighting="length"),
     "mutual": functools.partial(mutual, geometry=0.0),
 }
+# Those that a config may name besides, without anything learned; the costlier ones fit every episode anew.
+READER_HEADS: dict[str, functools.partial] = CHOICES | {
+    name: functools.partial(FEWSHOT_HEADS[name])
+    for name in ("matching", "frn", "ctx", "deepemd", "baseline++", "linear")
+}
+# In these part k meets part k; the others forget which part is which.
+PAIR_PARTS = ("aligned", "aligned by length", "aligned, placed")
 
 
 class Standard(NamedTuple):
@@ -86,10 +94,10 @@ def choose(
     """The best of all heads on validation episodes, on vectors in each of the `standards` of base images.
 
     Of several `views` of an image (`evaluate.views.join`), each is read by itself and the logits are averaged. One
-    vector a view has its cosine alone: the other heads reduce to it.
+    vector a view has its cosine alone: the other heads of `CHOICES` reduce to it.
     """
-    if validation.weights.shape[-1] == views:
-        choices = {"mean": CHOICES["mean"]}
+    if validation.weights.shape[-1] == views and set(choices) & set(CHOICES):
+        choices = {"mean": CHOICES["mean"]} | {n: head for n, head in choices.items() if n not in CHOICES}
     tried = []
     for prefix, standard in standards(base).items():
         moved = standardise(validation, standard)

@@ -83,8 +83,8 @@ class Fewshot:
         images = jnp.zeros((2, size, size, self.data.channels))
         streams = {name: stream(key, name) for name in ("params", "gumbel", "dropout")}
         variables = dict(self.model.init(streams, images, True))
-        outputs = jax.eval_shape(lambda v: self.model.apply(v, images, False), variables)
-        width = outputs.codes.shape[-1] if self.config["head"]["view"] == "parts" else outputs.features.shape[-1]
+        local = jax.eval_shape(lambda v: self.view(self.model.apply(v, images, False)), variables)
+        width = local.vectors.shape[-1]
         head = lookup(FEWSHOT_INIT, self.config["head"]["name"], "few-shot head")(stream(key, "head"), width)
         return {**variables, "params": {"model": variables["params"], "head": head}}
 

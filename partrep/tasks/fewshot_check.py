@@ -11,7 +11,7 @@ import numpy as np
 from partrep import UserError, lookup
 from partrep.data.runs import OneShotRuns
 from partrep.evaluate.discovery import PartTruth, refuse_small_parts
-from partrep.evaluate.readers import CHOICES
+from partrep.evaluate.readers import PAIR_PARTS, READER_HEADS
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
 from partrep.tasks.fewshot import Fewshot
@@ -117,7 +117,7 @@ def check_task(task: Fewshot) -> None:
         OneShotRuns(task.config["data"]["dir"], task.config["data"]["stored"])
         lookup(dict.fromkeys(READERS), evaluation["reader"], "reader")
     for name in evaluation["heads"]:
-        lookup(CHOICES, name, "head of a reader")
+        lookup(READER_HEADS, name, "head of a reader")
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
     stages = fewshot.stages(task)
     check_stages(stages)
@@ -148,7 +148,7 @@ def trace_readers(task: Fewshot, state: TrainState) -> None:
     parts, *grid = outputs.parts.assignment.shape[1:]
     if parts > 1 and not readers.head_names(task, PARTS) and not readers.trains_head(task):
         heads = ", ".join(task.config["evaluation"]["heads"])
-        known = ", ".join(name for name in CHOICES if name not in readers.PAIR_NOTHING)
+        known = "; ".join(PAIR_PARTS)
         raise UserError(f"config.evaluation.heads are {heads}; expected one for the parts too: {known}")
     if parts > 1 and images.truth is not None and min(grid) < SURE_GRID:
         drawn = jax.device_get(jax.jit(images.truth)(images.load(fewshot.spaced(images, 98))))

@@ -12,6 +12,7 @@ from partrep.models.heads.match import matches
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
 from partrep.tasks.maps import Sampled
+from partrep.tasks.readers import pairing
 
 Pictures = tuple[EpisodePicture, ...]
 
@@ -69,10 +70,8 @@ def contributions(
     None in place of the first where the head does not pair parts: its logits are no sum over them.
     """
     support, query = standardise(support, reading.standard), standardise(query, reading.standard)
-    settings = reading.head.keywords
-    if "trained" in reading.head_name:
-        if sampled.task.config["head"]["name"] != "aligned":
-            return None, np.asarray(reading.head(support, query, mask))
-        settings = {**sampled.task.head_settings, "params": sampled.variables["params"]["head"]}
+    settings = pairing(sampled.task, sampled.variables, reading.head_name, reading.head)
+    if settings is None:
+        return None, np.asarray(reading.head(support, query, mask))
     amounts = np.asarray(matches("aligned", support, query, mask, **settings).amount)
     return amounts, amounts.sum(-1)

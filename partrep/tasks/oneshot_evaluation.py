@@ -61,7 +61,9 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
     page = _page(task, rows, strokes, background, len(runs), main)
     if main == PARTS:
-        matching = Matching(embeds[main], functools.partial(_maps, task, variables), heads[main], _views(task))
+        head, maps = heads[main].head, functools.partial(_maps, task, variables)
+        pairs = readers.pairing(task, variables, heads[main].name, head)
+        matching = Matching(embeds[main], maps, head, pairs, _views(task))
         right, wrong = pictures(runs, predicted[main], matching, task.config["evaluation"]["pictures"])
         page = dataclasses.replace(page, episodes=right, failures=wrong, level=LEVEL)
     return Outcome(
@@ -116,8 +118,10 @@ def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> d
 
 
 def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> Choice:
+    tried = readers.choices(task, variables, name)
     chosen = DEFAULT_HEAD.get(name, "mutual")
-    return Choice(chosen, readers.choices(task, variables, name)[chosen], standards(base)[""], float("nan"))
+    chosen = chosen if chosen in tried else next(iter(tried))
+    return Choice(chosen, tried[chosen], standards(base)[""], float("nan"))
 
 
 def _embed(
@@ -193,6 +197,12 @@ def _row(task: Fewshot, name: str, table: Mapping[str, float], heads: Mapping, m
     return Result(name, table["oneshot_error"] / 100, interval, note=note, reference=name == main, details=details)
 
 
+def _chosen(task: Fewshot) -> str:
+    if task.data.validation is None:
+        return "no alphabet was left to choose heads on, so they are those that small1 had chosen"
+    return "heads were chosen on background alphabets not trained on"
+
+
 STROKE_COLUMNS = {"AMI": "stroke_ami", "ARI": "stroke_ari", "NMI": "stroke_nmi"}
 
 
@@ -216,7 +226,7 @@ def _page(
         measure="error",
         lower_is_better=True,
         chance=0.95,
-        results_note="Intervals by bootstrap over alphabets; heads were chosen on background alphabets not trained on.",
+        results_note=f"Intervals by bootstrap over alphabets; {_chosen(task)}.",
     )
     if len(background.maps["assignment"][0]) == 1:
         return page

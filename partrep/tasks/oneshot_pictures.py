@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep.evaluate.readers import Choice
 from partrep.evaluate.views import split
 from partrep.models.heads.match import matches
 from partrep.models.local import Local
@@ -21,11 +20,20 @@ Images = np.ndarray
 
 
 class Matching(NamedTuple):
-    """How drawings were compared: their local vectors, their maps, the head of one view, the number of views."""
+    """How drawings were compared.
+
+    Attributes:
+        embed: their local vectors, as `evaluate.views.join` makes them.
+        maps: images and maps.
+        head: of one view.
+        pairs: the settings of `matches("aligned", ...)` that explain the head; None where it pairs no parts.
+        views: how many.
+    """
 
     embed: Callable[[Images], Local]
     maps: Callable[[Images], dict[str, Any]]
-    choice: Choice
+    head: Callable[..., jax.Array]
+    pairs: Mapping[str, Any] | None
     views: int
 
 
@@ -57,14 +65,15 @@ def spread_out(chosen: np.ndarray, most: int) -> list[tuple[int, int]]:
 def draw(run: Any, trial: int, matching: Matching) -> EpisodePicture:
     """One test drawing of a run beside its training drawings."""
     images = np.concatenate([run.train, run.test[trial : trial + 1]])
-    amounts, maps = contributions(matching.embed(images), matching.choice, matching.views), matching.maps(images)
+    amounts, logits = contributions(matching.embed(images), matching)
+    maps = matching.maps(images)
     ink = 1 - np.asarray(maps["image"])
     return EpisodePicture(
         support=ink[:-1],
         query=ink[-1],
         support_assignment=maps["assignment"][:-1],
         query_assignment=maps["assignment"][-1],
-        logits=amounts.sum(-1),
+        logits=logits,
         label=int(run.truth[trial]),
         contributions=amounts,
         class_names=tuple(f"no. {c + 1}" for c in range(len(run.train))),
@@ -72,15 +81,18 @@ def draw(run: Any, trial: int, matching: Matching) -> EpisodePicture:
     )
 
 
-def contributions(local: Local, choice: Choice, views: int) -> np.ndarray:
-    """f32 [C,K]: what each part of the last drawing adds to the logits of the C before it, the mean over the views.
+def contributions(local: Local, matching: Matching) -> tuple[np.ndarray | None, np.ndarray]:
+    """What each part of the last drawing adds to the logits of the C before it, f32 [C,K], and the logits [C].
 
-    `local` [C+1,T*K,...] as `evaluate.views.join` makes it.
+    Means over the views; `local` [C+1,T*K,...]. None in place of the first where the head pairs no parts.
     """
 
     def one(view: Local) -> jax.Array:
         support, query = (jax.tree.map(lambda x, cut=cut: x[cut], view) for cut in (np.s_[:-1, None], np.s_[-1:]))
         mask = jnp.ones(support.weights.shape[:2], bool)
-        return matches("aligned", support, query, mask, **choice.head.keywords).amount[0]
+        if matching.pairs is None:
+            return matching.head(support, query, mask)[0]
+        return matches("aligned", support, query, mask, **matching.pairs).amount[0]
 
-    return np.asarray(jax.lax.map(one, split(local, views)).mean(0))
+    found = np.asarray(jax.lax.map(one, split(local, matching.views)).mean(0))
+    return (None, found) if matching.pairs is None else (found, found.sum(-1))

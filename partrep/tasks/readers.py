@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from partrep.data.imageset import ImageSet
 from partrep.discovery.kmeans import fit_kmeans
 from partrep.evaluate.fewshot import Episodes, coarsen, compact, draw_episodes
-from partrep.evaluate.readers import CHOICES, Reading, read
+from partrep.evaluate.readers import CHOICES, PAIR_PARTS, READER_HEADS, Reading, read
 from partrep.models import local_views
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
@@ -22,6 +23,7 @@ from partrep.train.state import Tree
 
 RAW, UNTRAINED = "raw pixels", "untrained model"
 PARTS, POOLED, DENSE, GRID, KMEANS = "parts", "global pooling", "dense locations", "fixed grid", "k-means parts"
+TRAINED = "trained head"
 NOTES = {
     RAW: "nearest neighbour by correlation of the pixels",
     UNTRAINED: "the same network before its first step",
@@ -30,9 +32,9 @@ NOTES = {
     DENSE: "locations of the same network (of a large map, blocks of 2x2), each by itself",
     GRID: "fixed cells of the same network's map",
     KMEANS: "clusters of the same network's features",
+    TRAINED: "the head of the episodic stage on the vectors it was trained on",
 }
 VALIDATION_SEED, NOVEL_SEED = 1, 2
-PAIR_NOTHING = ("mean", "mutual")  # heads that forget which part is which: part k could not be drawn to part k
 STATISTICS = 980  # images of base classes that mean and spread are taken over
 
 
@@ -54,6 +56,8 @@ def views(task: Fewshot, parts: int, features: np.ndarray) -> dict[str, View]:
         made[GRID] = functools.partial(local_views.grid, cells=max(2, round(parts**0.5)))
         made[KMEANS] = functools.partial(local_views.nearest_centroid, centroids=centroids)
         made[PARTS] = local_views.parts
+    if trains_head(task) and task.config["head"]["view"] != "parts":
+        made[TRAINED] = task.view
     return made
 
 
@@ -68,21 +72,33 @@ def dense_view(most: int) -> View:
 
 def choices(task: Fewshot, variables: Tree, reader: str) -> Mapping[str, functools.partial]:
     """The heads a reader tries on validation; parts may have a head that was trained with them."""
-    tried: dict[str, functools.partial] = {name: CHOICES[name] for name in head_names(task, reader)}
-    if reader == PARTS and trains_head(task):
+    tried: dict[str, functools.partial] = {name: READER_HEADS[name] for name in head_names(task, reader)}
+    if reader == TRAINED or (reader == PARTS and trains_head(task) and task.config["head"]["view"] == "parts"):
         tried[f"trained {task.config['head']['name']}"] = task.bound_head(variables)
     return tried
 
 
 def head_names(task: Fewshot, reader: str) -> list[str]:
-    """The names of `CHOICES` that a reader tries."""
+    """The names of `READER_HEADS` that a reader tries; parts those that can be drawn from part k to part k."""
     names = task.config["evaluation"]["heads"] or CHOICES
-    return [name for name in names if reader != PARTS or name not in PAIR_NOTHING]
+    return [name for name in names if reader != TRAINED and (reader != PARTS or name in PAIR_PARTS)]
 
 
 def trains_head(task: Fewshot) -> bool:
-    """Whether an episodic stage trains a head with the parts."""
+    """Whether an episodic stage trains a head."""
     return bool(task.config["stages"].get("episodes", {}).get("steps"))
+
+
+def pairing(task: Fewshot, variables: Tree, name: str, head: functools.partial) -> dict[str, Any] | None:
+    """The keyword settings with which `matches("aligned", ...)` explains the head that parts chose.
+
+    None where it does not pair part k with part k: its logits are no sum over parts.
+    """
+    if "trained" not in name:
+        return head.keywords
+    if task.config["head"]["name"] != "aligned":
+        return None
+    return {**task.head_settings, "params": variables["params"]["head"]}
 
 
 def validation_episodes(task: Fewshot) -> Episodes:

@@ -34,6 +34,12 @@ def test_sound_presets_pass(preset):
     check_task(fewshot.make(config))
 
 
+@pytest.mark.parametrize("head, view", [("frn", "dense"), ("deepemd", "grid"), ("prototypes", "embedding")])
+def test_a_head_may_be_trained_on_any_view(head, view):
+    config = config_with(f"episodic,head={head}", head__view=view, data__size=64)
+    check_task(fewshot.make(config))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -93,7 +99,7 @@ def test_data_without_a_place(preset, message):
         (dict(stages__classify__trainable="petals/.*"), "matches no parameter"),
         (dict(head__view="petals"), "unknown view 'petals'"),
         (dict(evaluation__heads=("nosuch",)), "unknown head of a reader 'nosuch'"),
-        (dict(evaluation__heads=("mean", "mutual")), "heads are mean, mutual; expected one for the parts too: aligned, "),
+        (dict(evaluation__heads=("mean", "mutual")), "heads are mean, mutual; expected one for the parts too: aligned; aligned by length; "),
         (dict(data__images=(4, 2)), "images is .4, 2.; expected train, validation and test"),
         (dict(data__size=64, model__backbone__patch=8), "covers 1.. cells of the 8x8 grid; expected at least 4"),
         (dict(data__size=18), "18x18; expected sides that are multiples of the patch, 4"),

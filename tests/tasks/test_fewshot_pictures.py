@@ -36,6 +36,7 @@ class Images:
     """Stands for `Sampled`: image i has label i % 2, and its parts' vectors are those of its class or of the other."""
 
     images = SimpleNamespace(names=("finch", "wren"))
+    task = variables = None
 
     def __init__(self, confused: set[int]):
         self.confused = confused

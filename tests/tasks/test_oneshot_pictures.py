@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from partrep.evaluate.oneshot import predict_runs
-from partrep.evaluate.readers import CHOICES, Choice
+from partrep.evaluate.readers import CHOICES, PAIR_PARTS
 from partrep.evaluate.views import averaged
 from partrep.models.local import Local
 from partrep.tasks.oneshot_pictures import Matching, contributions, pictures, spread_out
@@ -37,23 +37,27 @@ def _run(number: int, count: int = 6) -> SimpleNamespace:
 
 
 def _matching(name: str) -> Matching:
-    return Matching(_embed, _maps, Choice(f"centred, {name}", CHOICES[name], None, 0.9), VIEWS)
+    return Matching(_embed, _maps, CHOICES[name], CHOICES[name].keywords if name in PAIR_PARTS else None, VIEWS)
 
 
-@pytest.mark.parametrize("name", [name for name in CHOICES if name.startswith("aligned")])
+@pytest.mark.parametrize("name", [*PAIR_PARTS, "mutual"])
 def test_contributions_sum_to_the_logits_averaged_over_the_views(name):
     run = _run(1)
     local = _embed(np.concatenate([run.train, run.test[2:3]]))
     support, query = jax.tree.map(lambda x: x[:-1, None], local), jax.tree.map(lambda x: x[-1:], local)
     logits = averaged(CHOICES[name], VIEWS)(support, query, jnp.ones((6, 1), bool))[0]
-    found = contributions(local, _matching(name).choice, VIEWS)
-    assert found.shape == (6, PARTS)
-    np.testing.assert_allclose(found.sum(-1), logits, rtol=1e-5, atol=1e-5)
+    found, summed = contributions(local, _matching(name))
+    np.testing.assert_allclose(summed, logits, rtol=1e-5, atol=1e-5)
+    if name == "mutual":  # it pairs no parts
+        assert found is None
+    else:
+        assert found.shape == (6, PARTS)
+        np.testing.assert_allclose(found.sum(-1), logits, rtol=1e-5, atol=1e-5)
 
 
 def test_the_pictures_show_the_predictions_that_were_scored():
     runs, matching = [_run(1), _run(2)], _matching("aligned")
-    predicted = predict_runs(runs, _embed, averaged(matching.choice.head, VIEWS))
+    predicted = predict_runs(runs, _embed, averaged(matching.head, VIEWS))
     right, wrong = pictures(runs, predicted, matching, most=20)
     assert len(right) + len(wrong) == 12 and min(len(right), len(wrong)) > 0
     for number, picture in enumerate((*right, *wrong)):
