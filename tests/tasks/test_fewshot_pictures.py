@@ -70,7 +70,7 @@ def test_contributions_sum_to_the_logits_that_were_scored(name):
     support, query, reading = _local(random, 5, 1), _local(random, 4), _reading(f"standardised, {name}")
     moved = [standardise(side, reading.standard) for side in (support, query)]
     logits = np.asarray(reading.head(*moved, MASK))
-    share, summed = contributions(None, reading, support, query, MASK)
+    share, summed = contributions(Images(set()), reading, support, query, MASK)
     assert share.shape == (4, 5, PARTS)
     np.testing.assert_allclose(share.sum(-1), logits, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(summed, share.sum(-1))
@@ -83,14 +83,14 @@ def test_contributions_of_a_head_that_was_trained_use_its_settings_and_parameter
     sampled = SimpleNamespace(task=task, variables={"params": {"head": None}})
     reading = _reading("aligned")._replace(standard=Standard(jnp.zeros(()), jnp.ones(())))
     found, _ = contributions(sampled, reading._replace(head_name="trained aligned"), support, query, MASK)
-    tenth = contributions(None, reading, support, query, MASK)[0] / 10  # the scale that a reader's head has
+    tenth = contributions(Images(set()), reading, support, query, MASK)[0] / 10  # the scale that a reader's head has
     np.testing.assert_allclose(found, 7 * tenth, rtol=1e-5, atol=1e-6)
 
 
 def test_a_trained_head_that_pairs_no_parts_shows_its_logits_alone():
     random = np.random.default_rng(2)
     support, query = _local(random, 5, 1), _local(random, 4)
-    sampled = SimpleNamespace(task=SimpleNamespace(config={"head": {"name": "frn"}}))
+    sampled = SimpleNamespace(task=SimpleNamespace(config={"head": {"name": "frn"}}), variables={})
     reading = _reading("aligned")._replace(head_name="trained frn", standard=Standard(jnp.zeros(()), jnp.ones(())))
     reading = reading._replace(head=functools.partial(frn, params=init_frn(None, WIDTH)))
     share, logits = contributions(sampled, reading, support, query, MASK)
