@@ -32,6 +32,12 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of each preset", flag_values=
 flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=FLAGS)
 
 
+COMPARED = (
+    ("data", "name"),
+    *(("evaluation", name) for name in ("ways", "shots", "queries", "episodes")),
+)  # what must be the same in all runs; the data of the official runs and the episodes are compared again at the end
+
+
 class Planned(NamedTuple):
     """One run of the comparison: what `launch.main` is told, and the config that makes."""
 
@@ -101,7 +107,21 @@ def plan(
                     f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
                 )
             made.append(Planned(preset, seed, arguments, folder, config))
+    check_comparable(made)
     return made
+
+
+def check_comparable(planned: Sequence[Planned]) -> None:
+    """Refuses presets that would be scored on different data or episodes."""
+    first = planned[0]
+    for run in planned[1:]:
+        for path in COMPARED:
+            one, other = (each.config.to_dict()[path[0]].get(path[1]) for each in (first, run))
+            if one != other:
+                raise UserError(
+                    f"{first.preset} and {run.preset} differ in config.{'.'.join(path)}, {one!r} and {other!r}; "
+                    "expected presets with the same data and evaluation"
+                )
 
 
 def train(missing: Sequence[Planned]) -> None:
@@ -200,6 +220,8 @@ def discovery(runs: Mapping[str, Sequence[Any]]) -> Any:
         start = f"mean/{preset}/discovery/"
         for name, value in seed_means({preset: members}).items():
             method, _, score = name.removeprefix(start).partition("/")
+            if score.endswith(("_low", "_high")):
+                continue  # of one run's images; the mean of several ends is no end of their mean
             if name.startswith(start) and (number == 0 or method == "model"):
                 tables.setdefault(f"{preset}: {method}" if number else method, {})[score] = value
     return discovery_page(tables)

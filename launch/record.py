@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -130,15 +131,28 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Date, versions and device."""
+    """Date, code, versions and device."""
     import jax
 
     return {
         "date": datetime.date.today().isoformat(),
+        "code": commit(),
         "versions": {name: metadata.version(name) for name in VERSIONS} | {"partrep": partrep.__version__},
         "python": sys.version.split()[0],
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind} ({sharding.cpu_cores()} CPU cores)",
     }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that partrep runs from, with "-dirty" behind changed files; None outside of one."""
+    place = pathlib.Path(partrep.__file__).parents[1]
+    if not (place / ".git").exists():
+        return None
+    command = ["git", "-C", str(place), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:

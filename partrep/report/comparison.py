@@ -46,7 +46,7 @@ def check_same_data(runs: Sequence[Run]) -> None:
 
     Training sets may differ, and a fingerprint that one of two runs lacks is not compared.
     """
-    for what in ("episodes", "novel"):
+    for what in ("episodes", "novel", "runs"):
         having = [run for run in runs if what in run.data]
         for run in having[1:]:
             if run.data[what] != having[0].data[what]:

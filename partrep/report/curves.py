@@ -11,6 +11,7 @@ import numpy as np
 
 NOT_DRAWN = ("step", "time", "stage", "epoch", "second", "wall", "rate", "per_s", "/weight", "lr", "version")
 MOST_POINTS = 240
+TRAINING = ("accuracy", "loss/classification")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,12 @@ def stages(history: Sequence[Mapping[str, object]]) -> tuple[tuple[str, float], 
 def compare_panels(histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]]) -> tuple[Panel, ...]:
     """Returns panels of the validation quantities: a line a preset, the mean of its runs, each run thin.
 
-    `histories` holds a list of histories, one a seed, by the preset's name.
+    Of runs that logged none, the accuracy and the loss of the training batches; the terms of the loss differ from
+    preset to preset. `histories` holds a list of histories, one a seed, by the preset's name.
     """
     runs = {name: [_series(history) for history in several] for name, several in histories.items()}
-    keys = dict.fromkeys(
-        k for several in runs.values() for run in several for k in run if k.startswith("val")
-    )
+    logged = dict.fromkeys(key for several in runs.values() for run in several for key in run)
+    keys = [key for key in logged if key.startswith("val")] or [key for key in TRAINING if key in logged]
     made = []
     for key in keys:
         having = {name: [run[key] for run in several if key in run] for name, several in runs.items()}

@@ -10,11 +10,12 @@ import numpy as np
 
 from partrep import UserError, lookup
 from partrep.data.runs import OneShotRuns
-from partrep.evaluate.discovery import PartTruth, refuse_small_parts
+from partrep.evaluate.discovery import refuse_small_parts
 from partrep.evaluate.readers import PAIR_PARTS, READER_HEADS
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
 from partrep.tasks.fewshot import Fewshot
+from partrep.tasks.maps import TRUTH, bird_truth
 from partrep.tasks.readers import DENSE, GRID, KMEANS, PARTS, POOLED
 from partrep.train import sharding
 from partrep.train.loop import Settings, abstract_state
@@ -40,7 +41,9 @@ AUGMENTATIONS = {
 LEAST = {
     "seed": 0,
     "world": 0,
+    "class_seed": 0,
     "size": 1,
+    "stored": 1,
     "log_every": 1,
     "checkpoint_every": 1,
     "keep": 1,
@@ -62,6 +65,8 @@ def check_settings(config: Mapping[str, Any]) -> None:
         least = LEAST.get(path.rsplit(".", 1)[-1])
         if least is not None and value < least:
             raise UserError(f"config.{path} is {value}; expected at least {least}")
+        if path.endswith("seed") and value >= 2**32:
+            raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
     data = config["data"]
     if missing := [name for name in DATA.get(data["name"], ()) if name not in data]:
         raise UserError(f"data {data['name']!r} needs config.data.{missing[0]}; expected a preset that has it")
@@ -152,8 +157,7 @@ def trace_readers(task: Fewshot, state: TrainState) -> None:
         raise UserError(f"config.evaluation.heads are {heads}; expected one for the parts too: {known}")
     if parts > 1 and images.truth is not None and min(grid) < SURE_GRID:
         drawn = jax.device_get(jax.jit(images.truth)(images.load(fewshot.spaced(images, 98))))
-        truth = PartTruth(drawn.part_mask, drawn.keypoints, drawn.visible > 0.5, drawn.box)
-        refuse_small_parts(truth, tuple(grid))
+        refuse_small_parts(bird_truth(*(getattr(drawn, name) for name in TRUTH)), tuple(grid))
     reader = task.config["evaluation"].get("reader", POOLED)
     if parts == 1 and reader not in (POOLED, DENSE):
         raise UserError(f"config.evaluation.reader is {reader!r}, the model has one part; expected {POOLED} or {DENSE}")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from partrep.data import birds
 from partrep.data.birds import Rendered
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
@@ -21,6 +22,12 @@ from partrep.tasks.fewshot import Fewshot, eval_batches, spaced
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]
+TRUTH = ("part_mask", "keypoints", "visible", "box")  # what is kept of `Rendered`
+
+
+def bird_truth(part_mask: np.ndarray, keypoints: np.ndarray, visible: np.ndarray, box: np.ndarray) -> PartTruth:
+    """The true parts of rendered birds, of which `visible` f32 [n,P] is the visible share of each part."""
+    return PartTruth(part_mask, keypoints, visible > 0.5, box, names=birds.PARTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +61,7 @@ class Sampled:
     @property
     def truth(self) -> PartTruth:
         """Where the true parts are."""
-        maps = self.maps
-        return PartTruth(maps["part_mask"], maps["keypoints"], maps["visible"] > 0.5, maps["box"])
+        return bird_truth(*(self.maps[name] for name in TRUTH))
 
 
 @functools.cache
@@ -76,7 +82,7 @@ def _apply(task: Fewshot, decode: Callable[..., jax.Array], render: Callable[[Ba
             "parts": local_views.parts(outputs),
         }
         if truth is not None:
-            maps |= {name: getattr(truth, name) for name in ("part_mask", "keypoints", "visible", "box")}
+            maps |= {name: getattr(truth, name) for name in TRUTH}
         return maps
 
     return apply
@@ -99,17 +105,24 @@ COLUMNS = {
 }
 
 
+def _intervals(scores: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """The columns that have an interval, by bootstrap over classes."""
+    having = {column: key for column, (key, _) in COLUMNS.items() if f"{key}_low" in scores}
+    return {column: (scores[f"{key}_low"], scores[f"{key}_high"]) for column, key in having.items()}
+
+
 def discovery_page(table: Mapping[str, Mapping[str, float]]) -> Discovery | None:
     """The table as the report shows it."""
     if not table:
         return None
     rows = tuple(
-        Score(name, {c: scores[key] for c, (key, _) in COLUMNS.items()}, reference=name == "model")
+        Score(name, {c: scores[k] for c, (k, _) in COLUMNS.items()}, _intervals(scores), reference=name == "model")
         for name, scores in table.items()
     )
     return Discovery(
         rows,
         lower_is_better=frozenset({"keypoint error"}),
         descriptions={column: text for column, (_, text) in COLUMNS.items()},
-        note="Images of the novel classes, equal numbers of regions for all; the baselines read the same features.",
+        note="Images of the novel classes, equal numbers of regions for all; the baselines read the same features."
+        + (" Intervals by bootstrap over classes." if any(row.intervals for row in rows) else ""),
     )

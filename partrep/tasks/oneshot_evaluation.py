@@ -203,6 +203,14 @@ def _chosen(task: Fewshot) -> str:
     return "heads were chosen on background alphabets not trained on"
 
 
+def _lead(table: Mapping[str, float]) -> str:
+    """How far the model is ahead of another method in AMI, drawing by drawing."""
+    if "model_minus_this_ami" not in table:
+        return ""
+    lead, low, high = (table[f"model_minus_this_ami{end}"] for end in ("", "_low", "_high"))
+    return f"AMI of the model minus this: {lead:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 STROKE_COLUMNS = {"AMI": "stroke_ami", "ARI": "stroke_ari", "NMI": "stroke_nmi"}
 
 
@@ -236,7 +244,12 @@ def _page(
     if strokes:
         discovery = Discovery(
             tuple(
-                Score(name, {c: table[k] for c, k in STROKE_COLUMNS.items()}, reference=name == "model")
+                Score(
+                    name,
+                    {column: table[key] for column, key in STROKE_COLUMNS.items()},
+                    note=_lead(table),
+                    reference=name == "model",
+                )
                 for name, table in strokes.items()
             ),
             descriptions={"AMI": "adjusted mutual information of parts and pen strokes over the ink of each drawing"},

@@ -93,6 +93,8 @@ def test_zipf_keeps_the_number_of_images():
     "wrong, message",
     [
         (dict(level="simple"), "unknown level of birds 'simple'; known: easy, hard, standard"),
+        (dict(seed=-1), "world -1 of birds; expected a number from 0 to 4294967295"),
+        (dict(seed=2**32), "world 4294967296 of birds"),
         (dict(dimension=4), "dimension is 4; expected 2"),
         (dict(parts=2), "parts is 2; expected 3 to 6"),
         (dict(parts=7), "parts is 7"),

@@ -141,6 +141,10 @@ COMPARE = {
     "no presets": ([FEWSHOT, "--workdir={work}"], ["--presets=", "expected different names"]),
     "presets twice": ([FEWSHOT, "--presets=gap,gap", "--workdir={work}"], ["--presets=gap,gap", "different names"]),
     "no preset": ([FEWSHOT, "--presets=parts,nosuch", "--workdir={work}"], ["unknown preset 'nosuch'"]),
+    "other data": (
+        [FEWSHOT, "--presets=parts,folder", "--workdir={work}"],
+        ["parts and folder differ in config.data.name, 'birds' and 'folder'"],
+    ),
     "smoke as preset": ([FEWSHOT, "--presets=smoke", "--workdir={work}"], ["'smoke', which is no preset of configs/"]),
     "seeds": ([FEWSHOT, "--presets=gap", "--seeds=0,x", "--workdir={work}"], ["--seeds=0,x", "whole numbers from 0"]),
     "seeds twice": ([FEWSHOT, "--presets=gap", "--seeds=0,00", "--workdir={work}"], ["expected different seeds"]),

@@ -61,5 +61,10 @@ def test_runs_of_a_preset_are_averaged_over_common_steps():
     assert pooled.name == "pooled" and len(pooled.x) == 3
 
 
+def test_without_validation_the_training_batches_are_compared():
+    histories = [rows(3, **{"accuracy": float, "loss": float, "loss/classification": lambda step: -step})]
+    assert [panel.title for panel in curves.compare_panels({"a": histories})] == ["accuracy", "classification"]
+
+
 def test_training_quantities_are_not_compared():
     assert curves.compare_panels({"a": [rows(3, **{"train/loss": float})]}) == ()

@@ -52,6 +52,7 @@ def test_a_head_may_be_trained_on_any_view(head, view):
         (dict(dtype="float64"), "config.dtype is 'float64'; expected one of float32, bfloat16, float16"),
         (dict(data__name="folder"), "data 'folder' needs config.data.dir"),
         (dict(data__world=-1), "config.data.world is -1; expected at least 0"),
+        (dict(seed=2**32), "config.seed is 4294967296; expected at most 4294967295"),
         (dict(label_smoothing=1.5), "config.label_smoothing is 1.5; expected at least 0 and under 1"),
     ],
 )

@@ -85,6 +85,8 @@ class World:
 
     def __post_init__(self):
         lookup(LEVELS, self.level, "level of birds")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"world {self.seed} of birds; expected a number from 0 to {2**32 - 1}")
         if self.dimension not in (2, 3):
             raise UserError(f"dimension is {self.dimension}; expected 2 (49 classes) or 3 (343 classes)")
         if not self.dimension <= self.parts <= len(PARTS):
