@@ -70,6 +70,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
     preset, smoke, keys = common.parse(argument, PRESETS, KEYS, PRESETS_OF)
     config = _birds(keys["level"], keys["backbone"], keys["bottleneck"], keys["head"])
+    if keys["bottleneck"] == "binary":
+        config.losses.update(bit_balance=0.1, bit_decorrelation=0.1)  # usual weights, not tuned here
     if preset == "landmarks":
         _use_landmarks(config)
         config.stages.classify.optimizer = common.muon_one_cycle(3e-3)
@@ -77,7 +79,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.model.method = dict(name="gap")
         if keys["bottleneck"] == "standardised":
             del config.model.bottleneck.width  # chosen on validation birds: narrowed, its vector recognised less
-        config.losses = {}
+        config.losses = {name: config.losses[name] for name in ("bit_balance", "bit_decorrelation")}
         del config.stages.classify.optimizer.multipliers
     elif preset == "episodic":
         config.stages.episodes.steps = 200

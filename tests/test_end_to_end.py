@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from launch import main, runner
+from partrep.data.tfds import import_tfds
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FEWSHOT = "--config=configs/fewshot.py"
@@ -119,11 +121,11 @@ def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path
 
 
 def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compiled):
-    """Batches, maps and evaluation are cut over the processes, and 97 is an evaluation batch that two do not divide."""
+    """Batches, episodes, maps and evaluation are cut over the processes; 97 is a batch that two do not divide."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    argv = [f"{FEWSHOT}:parts,smoke", "--config.evaluation.batch_size=97"]
+    argv = [f"{FEWSHOT}:episodic,smoke", "--config.evaluation.batch_size=97", "--config.train.log_every=1"]
     launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'one'}")
     joined = [*argv, f"--workdir={tmp_path / 'two'}", "--distributed", f"--coordinator=localhost:{port}"]
     pair = [start(compiled, *joined, "--processes=2", f"--process={i}", stderr=subprocess.PIPE) for i in (0, 1)]
@@ -135,6 +137,10 @@ def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compi
         if not name.startswith(("discovery/kmeans", "discovery/nmf")):  # whose clusters may turn on rounding
             # Ten episodes of five queries: one query may turn on rounding.
             assert found[name] == pytest.approx(value, rel=1e-2, abs=0.05), name
+    rows = [list(map(json.loads, (tmp_path / n / "metrics.jsonl").read_text().splitlines())) for n in ("one", "two")]
+    assert [row["stage"] for row in rows[0]] == ["classify"] * 4 + ["episodes"] * 4
+    for one, two in zip(*rows, strict=True):
+        assert (two["step"], two["loss"]) == (one["step"], pytest.approx(one["loss"], rel=1e-3))
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen, seconds: float = 300) -> None:
@@ -152,14 +158,42 @@ def encoded(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def test_folder(tmp_path, monkeypatch, capsys):
+def photos() -> Iterator[tuple[int, int, bytes]]:
+    """(class, number, PNG file) of four noisy images of each of 25 colours."""
     random = np.random.default_rng(0)
+    for c in range(25):
+        colour = random.integers(0, 255, 3)
+        for i in range(4):
+            pixels = np.clip(colour + random.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
+            yield c, i, encoded(Image.fromarray(pixels))
+
+
+def test_tfds(tmp_path, monkeypatch, capsys):
+    tfds = import_tfds()
+
+    class Colours(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=25)}
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": ((f"{c}-{i}", {"image": io.BytesIO(data), "label": c}) for c, i, data in photos())}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Colours(data_dir=tmp_path / "sets", file_format="array_record").download_and_prepare()
+    argv = [f"{FEWSHOT}:tfds,smoke", "--config.data.dataset=colours", f"--config.data.dir={tmp_path / 'sets'}"]
+    argv += ["--config.data.size=32", f"--workdir={tmp_path / 'run'}"]
+    check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv))
+
+
+def test_folder(tmp_path, monkeypatch, capsys):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-        for c in range(25):
-            colour = random.integers(0, 255, 3)
-            for i in range(4):
-                pixels = np.clip(colour + random.integers(-40, 40, (32, 32, 3)), 0, 255).astype(np.uint8)
-                archive.writestr(f"photos/class{c:02}/{i}.png", encoded(Image.fromarray(pixels)))
+        for c, i, data in photos():
+            archive.writestr(f"photos/class{c:02}/{i}.png", data)
     argv = [f"{FEWSHOT}:folder,smoke", f"--config.data.dir={tmp_path / 'photos.zip'}", "--config.data.size=32"]
     check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'run'}"))
     assert not any(name.startswith("discovery") for name in numbers(tmp_path / "run")[0])
@@ -205,9 +239,10 @@ def write_omniglot(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def test_omniglot(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("keys", ["", ",augmentation=none", ",augmentation=rotated,method=landmarks"])
+def test_omniglot(keys, tmp_path, monkeypatch, capsys):
     folder = write_omniglot(tmp_path / "omniglot")
-    argv = [f"{FEWSHOT}:omniglot,smoke,background=small1", f"--config.data.dir={folder}"]
+    argv = [f"{FEWSHOT}:omniglot,smoke,background=small1{keys}", f"--config.data.dir={folder}"]
     check_run(tmp_path / "run", launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'run'}"))
     results, _ = numbers(tmp_path / "run")
     assert 0 <= results["oneshot_error_low"] <= results["oneshot_error"] <= results["oneshot_error_high"] <= 100
