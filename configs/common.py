@@ -63,7 +63,7 @@ def _known_value(key: str, value: str, keys: dict[str, Sequence[str]]) -> str:
 
 def training() -> ConfigDict:
     """The loop's settings that no task changes by itself."""
-    return ConfigDict(dict(log_every=25, checkpoint_every=200, keep=2, ema=0.98, validate_every=0))
+    return ConfigDict(dict(log_every=25, checkpoint_every=200, keep=2, ema=0.98, validate_every=0, best=""))
 
 
 def one_cycle(learning_rate: float) -> ConfigDict:

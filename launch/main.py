@@ -66,7 +66,7 @@ def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
         outcome = job(workdir)
         if not sharding.is_writer():
             return
-        provenance = record.provenance(workdir, config, outcome, time.monotonic() - start)
+        provenance = record.provenance(config, outcome, time.monotonic() - start)
         page = dataclasses.replace(
             outcome.page,
             history=read_metrics(workdir / "metrics.jsonl"),

@@ -155,15 +155,14 @@ def commit() -> str | None:
         return None
 
 
-def provenance(workdir: pathlib.Path, config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def provenance(config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """Seed, versions, device, wall time, data, and how often a test set was evaluated in this workdir."""
-    earlier = read_json(workdir / RESULTS)["provenance"]["test_evaluations"] if (workdir / RESULTS).exists() else 0
     return {
         "seed": config.seed,
         **environment(),
         "wall_seconds": round(seconds, 1),
         "data": dict(outcome.fingerprints),
-        "test_evaluations": earlier + outcome.test_evaluations,
+        "test_evaluations": outcome.test_evaluations,
     }
 
 

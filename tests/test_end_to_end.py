@@ -89,7 +89,10 @@ def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
 
 @pytest.mark.parametrize("preset", ["parts", "landmarks", "gap"])
 def test_birds(preset, tmp_path, monkeypatch, capsys):
-    printed = launch(monkeypatch, capsys, f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}")
+    argv = [f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}"]
+    if preset == "landmarks":
+        argv += ["--config.train.validate_every=2", "--config.train.best=validation/accuracy"]
+    printed = launch(monkeypatch, capsys, *argv)
     check_run(tmp_path, printed)
     results, _ = numbers(tmp_path)
     main_row = "global_pooling" if preset == "gap" else "parts"

@@ -1,5 +1,5 @@
 """Benchmarks: each suite is `measure(settings) -> {name: number}` and says on the way what it measures."""
 
-from partrep.benchmark import data, parts, train
+from partrep.benchmark import data, levels, parts, train
 
-SUITES = {"train": train.measure, "data": data.measure, "parts": parts.measure}
+SUITES = {"train": train.measure, "data": data.measure, "parts": parts.measure, "levels": levels.measure}

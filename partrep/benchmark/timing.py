@@ -32,6 +32,7 @@ class Settings:
         backbone: fields of ResNet-18 that differ from the reported ones.
         seconds: how long each number of the suite `data` is measured.
         configs: presets by name, for the suite `train`; the last is the one without a part method.
+        levels: fields of `levels.Amounts` that differ from the reported ones.
         say: called with a line on what was measured.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     backbone: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seconds: float = 2.0
     configs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    levels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     say: Callable[[str], None] = print
 
     def __post_init__(self):

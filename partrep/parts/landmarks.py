@@ -8,12 +8,9 @@ import jax.numpy as jnp
 
 from partrep import UserError
 from partrep.parts import competition, readout
-from partrep.parts.similarity import negative_standardised_distance, unit
+from partrep.parts.queries import unit_rows
+from partrep.parts.similarity import negative_standardised_distance
 from partrep.parts.structure import Parts
-
-
-def _unit_rows(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
-    return unit(jax.random.normal(key, shape)).astype(dtype)
 
 
 class Landmarks(nn.Module):
@@ -71,7 +68,7 @@ class Landmarks(nn.Module):
             found = f"{self.parts} parts, temperature {self.temperature}"
             raise UserError(f"landmarks: {found}; expected at least 1 part and a positive temperature")
         depth = features.shape[-1]
-        prototypes = self.param("prototypes", _unit_rows, (self.parts + 1, depth))
+        prototypes = self.param("prototypes", unit_rows, (self.parts + 1, depth))
         sharpness = jnp.asarray(-jnp.log(self.temperature), jnp.float32)
         if self.learn_temperature:
             sharpness = self.param("sharpness", nn.initializers.constant(sharpness), ())

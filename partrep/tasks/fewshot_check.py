@@ -79,6 +79,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
     if not 0 <= config["label_smoothing"] < 1:
         raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
     check_augmentation(config)
+    check_best(config["train"])
     if config["dtype"] not in DTYPES:
         raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
 
@@ -97,6 +98,15 @@ def check_augmentation(config: Mapping[str, Any]) -> None:
             f"config.data.augmentation is {found!r} with the stages {stages}; expected them to fit, as "
             "--config=configs/fewshot.py:PRESET,augmentation=... makes them"
         )
+
+
+def check_best(train: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes."""
+    best = train.get("best", "")
+    if best and best != "validation/accuracy":
+        raise UserError(f"config.train.best is {best!r}; expected '' or 'validation/accuracy'")
+    if best and not train.get("validate_every"):
+        raise UserError("config.train.best needs validations; expected --config.train.validate_every=STEPS besides")
 
 
 def leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ from partrep.tasks.outcome import Outcome
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
 from partrep.train.stages import init_key
-from partrep.train.state import TrainState, Tree
+from partrep.train.state import Tree
 
 LEVEL = (
     "Level 1: the numbers beside the parts are what each part adds to the logit, and they sum to it exactly. "
@@ -36,14 +36,17 @@ LEVEL = (
 )
 
 
-def evaluate(task: Fewshot, state: TrainState) -> Outcome:
-    """Scores a trained model on the novel episodes and gathers what the report shows."""
-    variables = state.eval_variables
+def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Outcome:
+    """Scores a trained model on the novel episodes and gathers what the report shows.
+
+    `count` is told of the readers that are about to see the novel classes, and returns how many ever did.
+    """
     assert task.data.novel is not None
     held_out, novel = (Sampled(task, variables, images) for images in (task.data.held_out, task.data.novel))
     parts = readers.part_count(task, variables)
     main = PARTS if parts > 1 else POOLED
     views = readers.views(task, parts, held_out.maps["features"])
+    evaluations = count(len(views) + 2)  # the untrained model and raw pixels
     untrained = sharding.init_replicated(task.init, init_key(task.config["seed"]))
     readings = {
         UNTRAINED: readers.read_all(task, untrained, views, [main])[main],
@@ -63,7 +66,7 @@ def evaluate(task: Fewshot, state: TrainState) -> Outcome:
             "novel": task.data.novel.fingerprint,
             "episodes": episodes.fingerprint,
         },
-        test_evaluations=len(scores),
+        test_evaluations=evaluations,
     )
 
 

@@ -11,7 +11,9 @@ from partrep.tasks import fewshot
 from partrep.tasks.fewshot_check import check_settings, check_task
 from partrep.tasks.fewshot_evaluation import evaluate
 from partrep.tasks.oneshot_evaluation import evaluate_oneshot
-from partrep.tasks.outcome import Outcome
+from partrep.tasks.outcome import Outcome, count_test_evaluations
+from partrep.train import sharding
+from partrep.train.checkpoint import load_variables
 
 
 def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
@@ -26,6 +28,10 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
 
 def run(task: fewshot.Fewshot, workdir: pathlib.Path) -> Outcome:
-    """Trains in `workdir` and evaluates."""
+    """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
     state = fewshot.train(task, workdir)
-    return evaluate_oneshot(task, state) if task.data.novel is None else evaluate(task, state)
+    variables = state.eval_variables
+    if 0 <= int(state.best_step) < int(state.step):
+        variables = sharding.replicate(load_variables(workdir / "checkpoints", int(state.best_step))[0])
+    count = functools.partial(count_test_evaluations, workdir)
+    return (evaluate_oneshot if task.data.novel is None else evaluate)(task, variables, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.oneshot_pictures import Matching, pictures
 from partrep.tasks.outcome import Outcome
 from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
-from partrep.train.state import TrainState, Tree
+from partrep.train.state import Tree
 
 HAUSDORFF = "modified Hausdorff"
 LEVEL = (
@@ -41,9 +41,11 @@ LEVEL = (
 DEFAULT_HEAD = {POOLED: "mean", PARTS: "aligned by length"}
 
 
-def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
-    """Scores a trained model on the official runs in the data folder; each reader is one evaluation of them."""
-    variables = state.eval_variables
+def evaluate_oneshot(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Outcome:
+    """Scores a trained model on the official runs in the data folder; each reader is one evaluation of them.
+
+    `count` is told of the readers that are about to see the runs, and returns how many ever did.
+    """
     settings = task.config["data"]
     background = Sampled(task, variables, task.data.held_out)
     parts = readers.part_count(task, variables)
@@ -54,6 +56,7 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
     shrunk, drawn = OneShotRuns(settings["dir"], settings["stored"]), OneShotRuns(settings["dir"])
     runs = [shrunk[i] for i in range(len(shrunk))]
     full = [drawn[i] for i in range(len(drawn))]
+    evaluations = count(len(views))
     embeds = {n: functools.partial(_embed, task, variables, n, v, heads[n].standard) for n, v in views.items()}
     predicted = {n: predict_runs(runs, embeds[n], over_warps(task, heads[n].head)) for n in views}
     predicted = {HAUSDORFF: predict_runs_by_hausdorff(full)} | predicted
@@ -72,7 +75,7 @@ def evaluate_oneshot(task: Fewshot, state: TrainState) -> Outcome:
         page=page,
         episodes={},
         fingerprints={"train": task.data.train.fingerprint, "runs": _fingerprint(runs)},
-        test_evaluations=len(views),
+        test_evaluations=evaluations,
         measure="error",
     )
 

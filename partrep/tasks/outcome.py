@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from partrep.report.content import FewshotPage, Result
+from partrep.train import sharding
+from partrep.train.disk import write_atomically
+
+TESTS = "test_evaluations.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Outcome:
         page: of the report; the command adds provenance, config and its own line.
         episodes: `{reader: accuracy of each novel episode [E]}`, so that runs can be compared pairwise.
         fingerprints: `{what: digest}` of the data and the episodes.
-        test_evaluations: how often a test set was evaluated.
+        test_evaluations: how often a test set was evaluated in this workdir, this time and before.
         measure: what the rows' values are.
     """
 
@@ -31,3 +37,15 @@ class Outcome:
     fingerprints: Mapping[str, str]
     test_evaluations: int
     measure: str = "accuracy"
+
+
+def count_test_evaluations(workdir: pathlib.Path, readers: int) -> int:
+    """Adds the evaluations of a test set that are about to begin to those in `workdir`, and returns their sum.
+
+    They are written before the test set is opened, so that an evaluation that is killed half-way counts too.
+    """
+    path = workdir / TESTS
+    total = readers + (json.loads(path.read_text())["test_evaluations"] if path.exists() else 0)
+    if sharding.is_writer():
+        write_atomically(path, json.dumps({"test_evaluations": total}) + "\n")
+    return total

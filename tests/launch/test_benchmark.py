@@ -7,6 +7,7 @@ import pytest
 import partrep
 from launch import benchmark, runner
 from partrep.benchmark import SUITES
+from partrep.benchmark.levels import Amounts
 
 
 @pytest.fixture
@@ -51,13 +52,20 @@ def test_smoke_says_so(tmp_path, suites, capsys):
     assert "the numbers mean nothing" in capsys.readouterr().out
 
 
+def test_levels_run_where_they_are_named(tmp_path, suites):
+    call("--suite=levels", f"--out={tmp_path / 'x.json'}")
+    assert list(suites) == ["levels"] and Amounts(**suites["levels"].levels) == Amounts(10, 600, 20, 600)
+    call("--smoke", "--suite=levels", f"--out={tmp_path / 'x.json'}")
+    assert Amounts(**suites["levels"].levels) == Amounts(2, 2, 1, 2)
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
         ([], "no --out given; expected --out=FILE.json"),
         (["--out={tmp}"], "cannot be written; expected a file in a folder"),
         (["--out={tmp}/file/x.json"], "cannot be written"),
-        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, parts, train"),
+        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, levels, parts, train"),
         (["--out={tmp}/x.json", "--pairs=0"], "pairs is 0; expected at least 1"),
     ],
 )

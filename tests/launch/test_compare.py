@@ -38,7 +38,7 @@ def leave_run(planned: compare.Planned, episodes: str = "abc") -> None:
     with record.claimed(planned.folder, planned.config):
         (planned.folder / "metrics.jsonl").write_text('{"step": 1, "validation/accuracy": 0.5}\n')
         record.save_results(
-            planned.folder, outcome, record.provenance(planned.folder, planned.config, outcome, 10.0 + planned.seed)
+            planned.folder, outcome, record.provenance(planned.config, outcome, 10.0 + planned.seed)
         )
 
 

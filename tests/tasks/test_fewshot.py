@@ -116,3 +116,25 @@ def test_stages_that_cannot_be_are_user_errors(task, drawings):
         fewshot.stages(fewshot.Fewshot({**task.config, "stages": config.stages}, task.data, task.model))
     with pytest.raises(UserError, match="unknown stage 'pair'; known: classify, pairs, episodes"):
         fewshot.stages(fewshot.Fewshot({**task.config, "stages": {"pair": {}}}, task.data, task.model))
+
+
+def test_a_bfloat16_step_is_that_of_float32_within_its_precision(task):
+    """Features are bfloat16; parameters, statistics and losses stay float32."""
+    config = task.config.copy_and_resolve_references()
+    config.dtype = "bfloat16"
+    low = fewshot.make(config)
+    variables = task.init(jax.random.key(0))
+    params, state = variables["params"], {k: v for k, v in variables.items() if k != "params"}
+    batch = fewshot.stages(task)[0].batches[0]
+
+    def loss(task, params):
+        terms, aux = fewshot.classification_loss(task, params, state, {}, batch, jax.random.key(1))
+        return sum(value * weight for value, weight in terms.values()), (terms, aux.model_state)
+
+    (exact, _), wanted = jax.value_and_grad(functools.partial(loss, task), has_aux=True)(params)
+    (value, (terms, new)), found = jax.value_and_grad(functools.partial(loss, low), has_aux=True)(params)
+    assert low.outputs(variables, jnp.zeros((1, 32, 32, 3))).features.dtype == jnp.bfloat16
+    assert {x.dtype for x in jax.tree.leaves((found, new, [v for v, _ in terms.values()]))} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(value, exact, rtol=0.02)
+    flat, other = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)]) for tree in (wanted, found))
+    assert jnp.vdot(flat, other) > 0.98 * jnp.linalg.norm(flat) * jnp.linalg.norm(other)

@@ -53,6 +53,8 @@ def test_a_head_may_be_trained_on_any_view(head, view):
         (dict(data__name="folder"), "data 'folder' needs config.data.dir"),
         (dict(data__world=-1), "config.data.world is -1; expected at least 0"),
         (dict(seed=2**32), "config.seed is 4294967296; expected at most 4294967295"),
+        (dict(train__best="accuracy"), "config.train.best is 'accuracy'; expected '' or 'validation/accuracy'"),
+        (dict(train__best="validation/accuracy"), "expected --config.train.validate_every=STEPS besides"),
         (dict(label_smoothing=1.5), "config.label_smoothing is 1.5; expected at least 0 and under 1"),
     ],
 )
