@@ -91,6 +91,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.data = _photos(name="folder", dir="")
     elif preset == "tfds":
         config.data = _photos(name="tfds", dataset="", split="train", dir="")
+    if config.data.name != "birds":
+        config.evaluation.further = {}
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
@@ -122,7 +124,9 @@ def _birds(
         ),
         train=common.training(),
         evaluation=dict(ways=5, shots=1, queries=15, episodes=600, validation_episodes=150, batch_size=98,
-                        dense=8, heads=(), discovery_images=490, pictures=6),
+                        dense=8, heads=(), discovery_images=490, pictures=6,
+                        further=dict(twenty_way=dict(ways=20, shots=1, queries=5, episodes=150, shared_parts=0),
+                                     hard=dict(ways=5, shots=1, queries=15, episodes=600, shared_parts=2))),
     ))  # fmt: skip
 
 
@@ -184,6 +188,8 @@ def _smoke(config: ConfigDict) -> ConfigDict:
         config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
     if config.evaluation.get("warps"):
         config.evaluation.warps = 2
+    for kind in config.evaluation.further.values():
+        kind.update(queries=1, episodes=10)
     heads = ("mean", "aligned by length", "mutual")
     config.evaluation.update(
         queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=16, pictures=1

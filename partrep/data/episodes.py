@@ -37,9 +37,11 @@ class EpisodeSampler:
         seed: any int >= 0.
         groups: int[n]; all classes of an episode come from one group. A class lies in one group.
         attribute: int[n], such as the drawer.
+        alike: bool[C,C] over the sorted labels; the first class of an episode is drawn from all that have enough
+            others alike to it, and the others from those: hard episodes.
 
     Raises:
-        UserError: no group has enough classes with enough examples.
+        UserError: no group has enough classes with enough examples; with `alike`, no class enough others.
 
     >>> sampler = EpisodeSampler(np.repeat(np.arange(5), 4), ways=3, shots=1, queries=2, seed=0)
     >>> episode = sampler[7]
@@ -56,6 +58,7 @@ class EpisodeSampler:
         seed: int,
         groups: np.ndarray | None = None,
         attribute: np.ndarray | None = None,
+        alike: np.ndarray | None = None,
     ):
         if min(ways, shots, queries) < 1:
             raise UserError(f"{ways} ways, {shots} shots, {queries} queries; expected at least 1 of each")
@@ -67,6 +70,27 @@ class EpisodeSampler:
         self._choices = self._feasible(class_group, crossed=attribute is not None)
         if not self._choices:
             raise UserError(self._shortage(group, class_group, attribute))
+        self._alike = alike
+        if alike is not None and not all(len(self._firsts(cell[2])) for _, cells in self._choices for cell in cells):
+            most = max(int((alike & ~np.eye(len(alike), dtype=bool)).sum(1).max(initial=0)), 0)
+            raise UserError(
+                f"too few classes alike: found at most {most} to one; expected {ways - 1} for {ways} ways"
+            )
+
+    def _firsts(self, classes: np.ndarray) -> np.ndarray:
+        """Those of the classes with enough others alike among them."""
+        assert self._alike is not None
+        return classes[[len(self._others(one, classes)) >= self.ways - 1 for one in classes]]
+
+    def _others(self, first: int, classes: np.ndarray) -> np.ndarray:
+        assert self._alike is not None
+        return classes[self._alike[first, classes] & (classes != first)]
+
+    def _draw_classes(self, rng: np.random.Generator, classes: np.ndarray) -> np.ndarray:
+        if self._alike is None:
+            return rng.permutation(classes)[: self.ways]
+        first = rng.choice(self._firsts(classes))
+        return np.append(first, rng.permutation(self._others(first, classes))[: self.ways - 1])
 
     def _build_cells(self, label: np.ndarray, value: np.ndarray) -> None:
         """Examples sorted by (class, value): `_order[_start[c,v] : _start[c,v] + _count[c,v]]`."""
@@ -118,7 +142,7 @@ class EpisodeSampler:
         rng = np.random.default_rng([self.seed, t])
         group, cells = self._choices[rng.integers(len(self._choices))]
         support_value, query_value, classes = cells[rng.integers(len(cells))]
-        chosen = rng.permutation(classes)[: self.ways]
+        chosen = self._draw_classes(rng, classes)
         if support_value == query_value:
             both = self._draw(rng, chosen, support_value, self.shots + self.queries)
             support, query = both[:, : self.shots], both[:, self.shots :]

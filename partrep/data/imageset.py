@@ -30,6 +30,7 @@ class ImageSet:
         groups: i32 [n], such as the alphabet; None where there are none.
         attribute: i32 [n], such as the drawer; None where there is none.
         names: of the classes.
+        class_parts: i32 [C,6], the value of each part of each class of birds; None where classes are no code.
         truth: (batch) -> the true parts of the images (`birds.Rendered`); None where they are not known.
         warped: (batch, `Warp` of one warp) -> the images, all under that warp; None where they are rendered.
     """
@@ -41,6 +42,7 @@ class ImageSet:
     groups: np.ndarray | None = None
     attribute: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    class_parts: np.ndarray | None = None
     truth: Callable[[Batch], birds.Rendered] | None = None
     warped: Callable[[Batch, transforms.Warp], jax.Array] | None = None
 
@@ -62,7 +64,9 @@ def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
 
     decode, truth = _renderers(world, size)
     print_ = fingerprint(birds.VERSION, world.settings, repr(world), group, split, size)
-    return ImageSet(part.labels, load, decode, print_, names=tuple(world.names(group)), truth=truth)
+    return ImageSet(
+        part.labels, load, decode, print_, names=tuple(world.names(group)), class_parts=part.classes, truth=truth
+    )
 
 
 @functools.cache

@@ -138,13 +138,14 @@ def paired_difference(first: list[EpisodeScores], second: list[EpisodeScores]) -
     return paired_interval(*(table[0] if len(table) == 1 else table for table in tables))
 
 
-def compact(episodes: Episodes) -> tuple[np.ndarray, Episodes]:
-    """The images that the episodes use, and the episodes with indices into those."""
-    used, places = np.unique(np.concatenate([episodes.support.ravel(), episodes.query.ravel()]), return_inverse=True)
-    support, query = np.split(places.astype(np.int32), [episodes.support.size])
-    return used, episodes._replace(
-        support=support.reshape(episodes.support.shape), query=query.reshape(episodes.query.shape)
-    )
+def compact(*sets: Episodes) -> tuple[np.ndarray, list[Episodes]]:
+    """The images that the episodes of all sets use, and each set with indices into those."""
+    used = np.unique(np.concatenate([part.ravel() for one in sets for part in (one.support, one.query)]))
+
+    def place(index: np.ndarray) -> np.ndarray:
+        return np.searchsorted(used, index).astype(np.int32)
+
+    return used, [one._replace(support=place(one.support), query=place(one.query)) for one in sets]
 
 
 def coarsen(local: Local, max_locations: int) -> Local:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -42,7 +43,10 @@ class Standard(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A reader's scores on the novel episodes, with the head and the standard that validation chose for it."""
+    """A reader's scores on the novel episodes, with the head and the standard that validation chose for it.
+
+    `further`: its scores on further kinds of episodes, by name, with the same head and standard.
+    """
 
     head_name: str
     head: functools.partial
@@ -50,6 +54,7 @@ class Reading(NamedTuple):
     vectors: int
     validation: float
     scores: EpisodeScores
+    further: Mapping[str, EpisodeScores]
 
 
 class Choice(NamedTuple):
@@ -114,6 +119,7 @@ def read(
     novel: Local,
     episodes: tuple[Episodes, Episodes],
     choices: Mapping[str, functools.partial] = CHOICES,
+    further: Mapping[str, Episodes] = MappingProxyType({}),
 ) -> Reading:
     """Chooses a head on validation episodes, the first of equals, and scores it once on the novel ones.
 
@@ -121,7 +127,10 @@ def read(
         base, validation, novel: one reader's local vectors of all images of either set.
         episodes: (of the validation set, of the novel set).
         choices: heads by name.
+        further: more kinds of novel episodes to score it on, by name.
     """
     chosen = choose(base, validation, episodes[0], choices)
-    scores = episode_accuracy(standardise(novel, chosen.standard), episodes[1], chosen.head)
-    return Reading(chosen.name, chosen.head, chosen.standard, novel.weights.shape[-1], chosen.accuracy, scores)
+    vectors, moved = novel.weights.shape[-1], standardise(novel, chosen.standard)
+    scores = episode_accuracy(moved, episodes[1], chosen.head)
+    others = {name: episode_accuracy(moved, more, chosen.head) for name, more in further.items()}
+    return Reading(chosen.name, chosen.head, chosen.standard, vectors, chosen.accuracy, scores, others)

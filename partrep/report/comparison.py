@@ -122,7 +122,17 @@ def _row(label: str, runs: Sequence[Run], name: str, reference: np.ndarray | Non
         note=single.note,
         seeds=tuple(scores.mean(axis=1).tolist()) if len(scores) > 1 else (),
         details={key: _joined([row.details.get(key, "") for row in made]) for key in single.details},
+        further={key: _over_runs([row.further[key] for row in made]) for key in single.further},
     )
+
+
+def _over_runs(measured: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """Mean and interval of a further setting: over seeds where there are several, else that of the one run."""
+    if len(measured) == 1:
+        value, low, high = measured[0]
+        return value, low, high
+    found = mean_interval([value for value, _, _ in measured], student=True)
+    return found.mean, found.low, found.high
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ class Result:
         reference: True for the method the page is about; it is set off, and differences are taken from it.
         seeds: the value under each seed, where several were run; drawn as small dots.
         details: further columns, `{heading: text}`, in order.
+        further: the measure in further settings, `{heading: (value, low, high)}`; columns of the page.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Result:
     reference: bool = False
     seeds: tuple[float, ...] = ()
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    further: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def measured(cls, name: str, measured: Measured, difference: Measured | None = None, **fields) -> Result:

@@ -65,6 +65,19 @@ def detail_columns(rows: Sequence[Result]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(heading for row in rows for heading in row.details))
 
 
+def further_columns(rows: Sequence[Result]) -> tuple[str, ...]:
+    """Returns the headings of the rows' further settings, in order."""
+    return tuple(dict.fromkeys(heading for row in rows for heading in row.further))
+
+
+def further_text(row: Result, heading: str) -> str:
+    """Returns the measure in a further setting with its interval, or a dash where there is none."""
+    if heading not in row.further:
+        return "–"
+    value, low, high = row.further[heading]
+    return percent_with_interval(value, (low, high))
+
+
 def format_table(rows: Sequence[Result], measure: str = "accuracy", width: int = 96) -> str:
     """Returns the results as an aligned table for a terminal; long names are cut to keep within `width`.
 

@@ -250,9 +250,24 @@ class LoadedEpisodes:
 
 
 def sampler(images: ImageSet, settings: Mapping[str, Any], seed: int) -> EpisodeSampler:
-    """Episodes of a set: within a group and across an attribute's values where the set has them."""
+    """Episodes of a set: within a group and across an attribute's values where the set has them.
+
+    Of birds, with `shared_parts` over 0, the other classes of an episode share so many parts with its first.
+    """
+    alike, shared = None, settings.get("shared_parts", 0)
+    if shared:
+        if images.class_parts is None:
+            raise UserError(f"episodes of classes that share {shared} parts need birds; found other data")
+        alike = (images.class_parts[:, None] == images.class_parts).sum(-1) == shared
     return EpisodeSampler(
-        images.labels, settings["ways"], settings["shots"], settings["queries"], seed, images.groups, images.attribute
+        images.labels,
+        settings["ways"],
+        settings["shots"],
+        settings["queries"],
+        seed,
+        images.groups,
+        images.attribute,
+        alike,
     )
 
 

@@ -128,6 +128,9 @@ def check_task(task: Fewshot) -> None:
     for images in (task.data.validation, task.data.novel):
         if images is not None:
             fewshot.sampler(images, evaluation, seed=0)
+    for kind in evaluation.get("further", {}).values():
+        assert task.data.novel is not None  # no preset without novel classes has any
+        fewshot.sampler(task.data.novel, kind, seed=0)
     if task.data.novel is None:
         OneShotRuns(task.config["data"]["dir"], task.config["data"]["stored"])
         lookup(dict.fromkeys(READERS), evaluation["reader"], "reader")

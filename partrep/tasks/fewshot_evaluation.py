@@ -35,6 +35,8 @@ LEVEL = (
     "The regions show where a part was read; a feature there also saw its surroundings."
 )
 
+RESULTS_NOTE = "Each reader's head was chosen on validation classes; every row saw the same episodes."
+
 
 def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Outcome:
     """Scores a trained model on the novel episodes and gathers what the report shows.
@@ -46,11 +48,13 @@ def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Out
     parts = readers.part_count(task, variables)
     main = PARTS if parts > 1 else POOLED
     views = readers.views(task, parts, held_out.maps["features"])
-    evaluations = count(len(views) + 2)  # the untrained model and raw pixels
+    further = readers.further_episodes(task)
+    more = len(further) * sum(name in readers.FURTHER for name in views)
+    evaluations = count(len(views) + 2 + more)  # the untrained model and raw pixels besides
     untrained = sharding.init_replicated(task.init, init_key(task.config["seed"]))
     readings = {
         UNTRAINED: readers.read_all(task, untrained, views, [main])[main],
-        **readers.read_all(task, variables, views),
+        **readers.read_all(task, variables, views, further=further),
     }
     episodes = readers.novel_episodes(task)
     scores = {RAW: _raw_pixels(task, episodes), **{name: reading.scores for name, reading in readings.items()}}
@@ -96,9 +100,19 @@ def result_rows(scores: Mapping[str, EpisodeScores], readings: Mapping[str, Read
                 note=NOTES[name],
                 reference=name == main,
                 details={} if reading is None else {"head": reading.head_name},
+                further={} if reading is None else _further(reading),
             )
         )
     return tuple(rows)
+
+
+def _further(reading: Reading) -> dict[str, tuple[float, float, float]]:
+    intervals = {_heading(name): score.interval for name, score in reading.further.items()}
+    return {heading: (each.mean, each.low, each.high) for heading, each in intervals.items()}
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def flat(
@@ -114,6 +128,11 @@ def flat(
         if name in readings:
             made[f"validation/{slug(name)}/accuracy"] = readings[name].validation
             made[f"novel/{slug(name)}/vectors"] = readings[name].vectors
+            for kind, further in readings[name].further.items():
+                made |= _interval(f"novel/{slug(name)}/{kind}_accuracy", further.interval)
+                if name != main:
+                    lead = paired_difference([readings[main].further[kind]], [further])
+                    made |= _interval(f"novel/{slug(main)}_minus_{slug(name)}/{kind}", lead)
         if name != main:
             difference = paired_difference([scores[main]], [score])
             made |= _interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
@@ -131,6 +150,18 @@ def slug(name: str) -> str:
     return name.replace(" ", "_")
 
 
+def further_note(name: str, kind: Mapping[str, Any]) -> str:
+    """What a further kind of episodes is, in a sentence.
+
+    >>> further_note("hard", dict(ways=5, shots=1, queries=15, episodes=600, shared_parts=2))
+    'hard: 600 episodes of 5 ways, 1 shot and 15 queries a class, the others sharing 2 parts with the first class.'
+    """
+    shots = f"{kind['shots']} shot" + "s" * (kind["shots"] > 1)
+    size = f"{kind['ways']} ways, {shots} and {kind['queries']} queries a class"
+    shared = f", the others sharing {kind['shared_parts']} parts with the first class" if kind["shared_parts"] else ""
+    return f"{_heading(name)}: {kind['episodes']} episodes of {size}{shared}."
+
+
 def _interval(name: str, interval) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
@@ -144,6 +175,7 @@ def _page(
     discovery: Mapping[str, Mapping[str, float]],
 ) -> FewshotPage:
     settings = task.config["evaluation"]
+    further = settings.get("further", {})
     page = FewshotPage(
         title=f"Few-shot recognition with parts: {task.config['data']['name']}",
         conclusion=conclusion(rows, settings),
@@ -156,7 +188,7 @@ def _page(
         },
         chance=1 / settings["ways"],
         shots=settings["shots"],
-        results_note="Each reader's head was chosen on validation classes; every row saw the same episodes.",
+        results_note=" ".join([RESULTS_NOTE, *(further_note(name, kind) for name, kind in further.items())]),
         discovery=discovery_page(discovery),
     )
     if PARTS not in readings:

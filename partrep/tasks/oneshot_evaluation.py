@@ -105,7 +105,7 @@ def choose_heads(task: Fewshot, variables: Tree, views: Mapping[str, View]) -> d
     """Each reader's best head on the validation alphabets, or its default one, with no accuracy, without any."""
     moves, held_out, validation = test_warps(task), task.data.held_out, task.data.validation
     if validation is not None:
-        drawings, episodes = compact(readers.validation_episodes(task))
+        drawings, (episodes,) = compact(readers.validation_episodes(task))
     made: dict[str, Choice] = {}
     for group in ([name for name in views if name != DENSE], [DENSE]):  # all locations are many: by themselves
         compared = tuple((name, views[name]) for name in group)

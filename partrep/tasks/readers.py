@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -34,6 +35,7 @@ NOTES = {
     KMEANS: "clusters of the same network's features",
     TRAINED: "the head of the episodic stage on the vectors it was trained on",
 }
+FURTHER = (PARTS, POOLED)  # the readers that are scored on further kinds of episodes
 VALIDATION_SEED, NOVEL_SEED = 1, 2
 STATISTICS = 980  # images of base classes that mean and spread are taken over
 
@@ -115,23 +117,40 @@ def novel_episodes(task: Fewshot) -> Episodes:
     return draw_episodes(sampler(task.data.novel, settings, NOVEL_SEED), settings["episodes"])
 
 
+def further_episodes(task: Fewshot) -> dict[str, Episodes]:
+    """Further kinds of novel episodes by name, such as those of classes that are alike."""
+    assert task.data.novel is not None
+    kinds = task.config["evaluation"].get("further", {}).items()
+    return {
+        name: draw_episodes(sampler(task.data.novel, settings, NOVEL_SEED), settings["episodes"])
+        for name, settings in kinds
+    }
+
+
 def read_all(
-    task: Fewshot, variables: Tree, compared: Mapping[str, View], names: Sequence[str] = ()
+    task: Fewshot,
+    variables: Tree,
+    compared: Mapping[str, View],
+    names: Sequence[str] = (),
+    further: Mapping[str, Episodes] = MappingProxyType({}),
 ) -> dict[str, Reading]:
     """Each view's reading: its head chosen on the validation classes, its scores on the novel ones.
 
     `names`: of the views to read; all views are computed, because one program for all is compiled once.
+    `further`: more kinds of novel episodes for the readers of `FURTHER`.
     """
     assert task.data.validation is not None and task.data.novel is not None
     held_out, all_views = task.data.held_out, tuple(compared.items())
     base = locals_of(task, variables, held_out, all_views, spaced(held_out, STATISTICS))
-    sets = (task.data.validation, validation_episodes(task)), (task.data.novel, novel_episodes(task))
-    (validation, first), (novel, second) = (_of_episodes(task, variables, all_views, *given) for given in sets)
+    drawn = novel_episodes(task)
+    sets = (task.data.validation, [validation_episodes(task)]), (task.data.novel, [drawn, *further.values()])
+    (validation, [first]), (novel, [second, *others]) = (_of_episodes(task, variables, all_views, *s) for s in sets)
 
     def one(name: str) -> Reading:
         tried = choices(task, variables, name)
-        reading = read(base[name], validation[name], novel[name], (first, second), tried)
-        same = reading.scores._replace(fingerprint=sets[1][1].fingerprint)  # of the episodes as they were drawn
+        more = dict(zip(further, others)) if name in FURTHER else {}
+        reading = read(base[name], validation[name], novel[name], (first, second), tried, more)
+        same = reading.scores._replace(fingerprint=drawn.fingerprint)  # of the episodes as they were drawn
         return reading._replace(scores=same)
 
     wanted = list(names or compared)
@@ -140,8 +159,8 @@ def read_all(
 
 
 def _of_episodes(
-    task: Fewshot, variables: Tree, views: tuple[tuple[str, View], ...], images: ImageSet, episodes: Episodes
-) -> tuple[dict[str, Local], Episodes]:
-    """Each view of the images that the episodes use, and the episodes with indices into those."""
-    used, counted = compact(episodes)
+    task: Fewshot, variables: Tree, views: tuple[tuple[str, View], ...], images: ImageSet, sets: Sequence[Episodes]
+) -> tuple[dict[str, Local], list[Episodes]]:
+    """Each view of the images that the sets of episodes use, and the sets with indices into those."""
+    used, counted = compact(*sets)
     return locals_of(task, variables, images, views, used), counted

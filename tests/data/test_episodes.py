@@ -109,3 +109,22 @@ def test_one_drawing_a_drawer_is_enough_for_one_shot():
     assert len(set(drawer[episode.support.ravel()])) == 1
     with pytest.raises(UserError, match="at most 1 examples of one class and value"):
         EpisodeSampler(label, 20, 2, 1, 3, attribute=drawer)
+
+
+def test_hard_episodes_hold_a_class_and_others_alike_to_it():
+    label = np.repeat(np.arange(6) * 2, 5)
+    alike = np.zeros((6, 6), bool)
+    for one, other in ((0, 1), (0, 2), (0, 3), (4, 5), (4, 1), (1, 2)):
+        alike[one, other] = alike[other, one] = True
+    sampler = EpisodeSampler(label, 3, 1, 2, 3, alike=alike)
+    firsts = set()
+    for t in range(80):
+        first, *others = sampler[t].classes // 2
+        assert len({first, *others}) == 3 and alike[first, others].all()
+        firsts.add(int(first))
+    assert firsts == {0, 1, 2, 4}  # those with two alike
+
+
+def test_too_few_alike_are_a_user_error():
+    with pytest.raises(UserError, match="too few classes alike: found at most 1 to one; expected 2 for 3 ways"):
+        EpisodeSampler(np.repeat(np.arange(4), 3), 3, 1, 1, 0, alike=np.eye(4)[::-1].astype(bool))

@@ -75,7 +75,7 @@ def test_compact_episodes_name_the_same_images():
     images = rng.permutation(1000)[:30].astype(np.int32).reshape(3, 10)
     support, query = images[:, :6].reshape(3, 3, 2), images[:, 6:]
     labels = np.zeros((3, 4), np.int32)
-    used, episodes = fewshot.compact(fewshot.Episodes(support, query, labels, np.ones((3, 3, 2), bool)))
+    used, (episodes,) = fewshot.compact(fewshot.Episodes(support, query, labels, np.ones((3, 3, 2), bool)))
     assert len(used) == 30 and episodes.support.dtype == np.int32
     np.testing.assert_array_equal(used[episodes.support], support)
     np.testing.assert_array_equal(used[episodes.query], query)

@@ -138,3 +138,18 @@ def test_a_bfloat16_step_is_that_of_float32_within_its_precision(task):
     np.testing.assert_allclose(value, exact, rtol=0.02)
     flat, other = (jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)]) for tree in (wanted, found))
     assert jnp.vdot(flat, other) > 0.98 * jnp.linalg.norm(flat) * jnp.linalg.norm(other)
+
+
+def test_hard_episodes_of_birds_share_two_parts_with_the_first_class(task):
+    images, kind = task.data.novel, task.config["evaluation"]["further"]["hard"]
+    episodes = fewshot.sampler(images, kind, seed=0).batch(0, 20)
+    codes = images.class_parts[episodes.classes]  # [E,C,6]
+    assert ((codes[:, :1] == codes[:, 1:]).sum(-1) == 2).all()
+    with pytest.raises(UserError, match="too few classes alike: found at most 0"):  # one coset: lines meet once
+        fewshot.sampler(task.data.validation, kind, seed=0)
+
+
+def test_only_birds_have_episodes_by_shared_parts(drawings):
+    settings = dict(ways=2, shots=1, queries=1, shared_parts=2)
+    with pytest.raises(UserError, match="share 2 parts need birds"):
+        fewshot.sampler(drawings.data.held_out, settings, seed=0)

@@ -20,8 +20,8 @@ def _scores(accuracy, fingerprint: str = "same") -> EpisodeScores:
 def _made(pooled):
     scores = {RAW: _scores([0.2, 0.4]), PARTS: _scores([0.8, 0.6]), POOLED: _scores(pooled)}
     readings = {
-        name: Reading(f"head of {name}", None, None, vectors, 0.9, scores[name])
-        for name, vectors in ((PARTS, 8), (POOLED, 1))
+        name: Reading(f"head of {name}", None, None, vectors, 0.9, scores[name], {"hard": _scores(hard)})
+        for name, vectors, hard in ((PARTS, 8, [0.6, 0.4]), (POOLED, 1, [0.2, 0.2]))
     }
     return scores, readings
 
@@ -34,6 +34,7 @@ def test_rows_carry_the_paired_difference_to_the_main_reader():
     assert rows[POOLED].difference == pytest.approx(0.2)  # (0.8 - 0.5 + 0.6 - 0.5) / 2
     assert rows[RAW].vectors is None and rows[RAW].details == {}
     assert rows[POOLED].details == {"head": f"head of {POOLED}"}
+    assert rows[POOLED].further == {"hard": pytest.approx((0.2, 0.2, 0.2))} and not rows[RAW].further
 
 
 def test_flat_names_every_number_once():
@@ -43,6 +44,8 @@ def test_flat_names_every_number_once():
     assert numbers["novel/parts_minus_global_pooling"] == pytest.approx(0.2)
     assert numbers["novel/global_pooling/vectors"] == 1 and numbers["validation/parts/accuracy"] == 0.9
     assert numbers["discovery/model/ami"] == 0.3
+    assert numbers["novel/parts/hard_accuracy"] == pytest.approx(0.5)
+    assert numbers["novel/parts_minus_global_pooling/hard"] == pytest.approx(0.3)
     assert "validation/raw_pixels/accuracy" not in numbers and slug(RAW) == "raw_pixels"
 
 

@@ -29,7 +29,7 @@ def _local(random: np.random.Generator, *lead: int) -> Local:
 def _reading(name: str) -> Reading:
     random = np.random.default_rng(3)
     standard = Standard(*(jnp.asarray(random.uniform(0.5, 1, (PARTS, WIDTH)), jnp.float32) for _ in range(2)))
-    return Reading(name, CHOICES[name.removeprefix("standardised, ")], standard, PARTS, 0.9, None)
+    return Reading(name, CHOICES[name.removeprefix("standardised, ")], standard, PARTS, 0.9, None, {})
 
 
 class Images:
