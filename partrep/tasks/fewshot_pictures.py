@@ -8,7 +8,7 @@ import numpy as np
 
 from partrep.evaluate.fewshot import Episodes
 from partrep.evaluate.readers import Reading, standardise
-from partrep.models.heads.match import matches
+from partrep.models.heads.aligned import aligned_contributions
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
 from partrep.tasks.maps import Sampled
@@ -73,5 +73,5 @@ def contributions(
     settings = pairing(sampled.task, sampled.variables, reading.head_name, reading.head)
     if settings is None:
         return None, np.asarray(reading.head(support, query, mask))
-    amounts = np.asarray(matches("aligned", support, query, mask, **settings).amount)
+    amounts = np.asarray(aligned_contributions(support, query, mask, **settings))
     return amounts, amounts.sum(-1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep.evaluate.views import split
-from partrep.models.heads.match import matches
+from partrep.models.heads.aligned import aligned_contributions
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
 from partrep.tasks.fewshot_pictures import Pictures
@@ -26,7 +26,7 @@ class Matching(NamedTuple):
         embed: their local vectors, as `evaluate.views.join` makes them.
         maps: images and maps.
         head: of one view.
-        pairs: the settings of `matches("aligned", ...)` that explain the head; None where it pairs no parts.
+        pairs: the settings of `aligned_contributions` that explain the head; None where it pairs no parts.
         views: how many.
     """
 
@@ -92,7 +92,7 @@ def contributions(local: Local, matching: Matching) -> tuple[np.ndarray | None, 
         mask = jnp.ones(support.weights.shape[:2], bool)
         if matching.pairs is None:
             return matching.head(support, query, mask)[0]
-        return matches("aligned", support, query, mask, **matching.pairs).amount[0]
+        return aligned_contributions(support, query, mask, **matching.pairs)[0]
 
     found = np.asarray(jax.lax.map(one, split(local, matching.views)).mean(0))
     return (None, found) if matching.pairs is None else (found, found.sum(-1))

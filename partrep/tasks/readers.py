@@ -92,7 +92,7 @@ def trains_head(task: Fewshot) -> bool:
 
 
 def pairing(task: Fewshot, variables: Tree, name: str, head: functools.partial) -> dict[str, Any] | None:
-    """The keyword settings with which `matches("aligned", ...)` explains the head that parts chose.
+    """The keyword settings with which `aligned_contributions` explains the head that parts chose.
 
     None where it does not pair part k with part k: its logits are no sum over parts.
     """

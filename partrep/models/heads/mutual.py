@@ -39,35 +39,6 @@ def _best(score: jax.Array, axis: int) -> jax.Array:
     return jnp.where(best > NEGATIVE / 2, best, 0.0)
 
 
-def mutual_contributions(
-    support: Local,
-    query: Local,
-    support_mask: jax.Array,
-    params: Params | None = None,
-    *,
-    scale: float = 10.0,
-    geometry: float = 0.0,
-) -> jax.Array:
-    """What each query vector adds to each logit of `mutual`: f32 [Q,C,s], summing over s to the logits.
-
-    A support vector's half of the average is credited to the query vector that it chose (the first of
-    equals). Arguments as for `mutual`.
-
-    >>> one = lambda v: Local(jnp.array(v), jnp.ones(jnp.shape(v)[:-1]), jnp.zeros((*jnp.shape(v)[:-1], 2)))
-    >>> support = one([[[[1.0, 0.0], [1.0, 0.0]]]])
-    >>> mutual_contributions(support, one([[[1.0, 0.0], [0.0, 1.0]]]), jnp.ones((1, 1), bool)).tolist()
-    [[[7.5, 0.0]]]
-    """
-    support, query = prepare(support, query, support_mask)
-    support = flatten_shots(support)
-    score = similarities(support, query, geometry)
-    forward = query.weights / jnp.maximum(query.weights.sum(-1, keepdims=True), 1e-12)
-    backward = support.weights / jnp.maximum(support.weights.sum(-1, keepdims=True), 1e-12)
-    chosen = jax.nn.one_hot(score.argmax(2), score.shape[2])
-    back = jnp.einsum("qcrs,qcr->qcs", chosen, backward[None] * _best(score, 2))
-    return 0.5 * scale * learned_scale(params) * (forward[:, None] * _best(score, 3) + back)
-
-
 def mutual(
     support: Local,
     query: Local,
