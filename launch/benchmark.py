@@ -9,6 +9,7 @@ parts: the step of ResNet-18 (batch 32, 224 pixels, a map of 14x14, 16 parts) wi
 backbone with a global mean alone, in interleaved rounds.
 levels (only when named): five-way one-shot accuracy on validation birds of world 0, at each level, of an oracle that
 learns to name true parts from their crops, and of cues that are no parts: histogram, background, silhouette, pixels.
+A CPU counts as one device here; with JAX_NUM_CPU_DEVICES=2 the steps are shared by two, as launch.main has them.
 Writes FILE.json, flat numbers with provenance, and prints them.
 """
 

@@ -10,8 +10,8 @@ from partrep.data import birds
 COUNT = 1400
 
 
-def _scene(world=birds.World(), habitat="world", group="base", **more):  # noqa: B008 (worlds are frozen)
-    table = world.split(group, "train")
+def _scene(world=birds.World(), habitat="world", group="base", split="train", **more):  # noqa: B008 (worlds are frozen)
+    table = world.split(group, split)
     index = np.random.default_rng(0).permutation(len(table))[:COUNT]
     scene = birds.sample(world, table.keys[index], table.values[index], habitat, **more)
     return jax.tree.map(np.asarray, scene), table.symbols[table.labels[index]], table.values[index]
@@ -90,6 +90,11 @@ def test_absence(most):
     shares = np.bincount(lacking.astype(int), minlength=7) / COUNT
     expected = np.array([0.5] + [0.5 / most] * most + [0] * (6 - most))
     np.testing.assert_allclose(shares, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_only_training_images_lack_parts(split):
+    assert _scene(birds.World(absence=6), split=split)[0].present.min() == 1
 
 
 def test_images_without_a_bird():

@@ -12,7 +12,7 @@ from flax import struct
 
 from partrep import UserError
 from partrep.data.birds import hashing
-from partrep.data.birds.world import PARTS, VALUES, World
+from partrep.data.birds.world import PARTS, SPLIT_BIT, SPLITS, VALUES, World
 
 HABITAT_MODES = ("world", "matched", "random", "conflicting")
 
@@ -147,11 +147,12 @@ def _habitat(u: jax.Array, symbol: jax.Array, world: World, mode: str) -> jax.Ar
     return jnp.asarray(world.habitats)[symbol % VALUES]
 
 
-def _present(u: jax.Array, most: int) -> jax.Array:
-    """Half the time all six parts, else without 1 to `most` of them, from uniforms [8]."""
+def _present(u: jax.Array, most: int, key: jax.Array) -> jax.Array:
+    """Half the time all six parts, else without 1 to `most` of them, from uniforms [8]; all outside of training."""
     lacking = 1 + _integer(u[1], most)
     rank = jnp.argsort(jnp.argsort(u[2:]))
-    return jnp.where((u[0] < 0.5) | (rank >= lacking), 1.0, 0.0)
+    training = key[1] >> SPLIT_BIT == SPLITS.index("train")
+    return jnp.where(~training | (u[0] < 0.5) | (rank >= lacking), 1.0, 0.0)
 
 
 def _draws(world: World) -> dict[str, tuple[int, ...]]:
@@ -199,7 +200,7 @@ def _sample_one(world: World, mode: str, key: jax.Array, values: jax.Array, indi
     light, sun = _light(u["light"], level["light"])
     return Scene(
         values=jnp.where(values < 0, _integer(u["values"], VALUES), values),
-        present=_present(u["absence"], world.absence) if world.absence else jnp.ones(len(PARTS)),
+        present=_present(u["absence"], world.absence, key) if world.absence else jnp.ones(len(PARTS)),
         colour=jnp.full(len(PARTS), -1),
         bird=(u["empty"] >= world.empty).astype(jnp.float32),
         habitat=_habitat(u["habitat"], symbol, world, mode),

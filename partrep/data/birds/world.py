@@ -15,6 +15,7 @@ PARTS = ("beak", "crown", "wing", "tail", "feet", "eye")
 VALUES = code.FIELD
 RESERVED = VALUES  # an eighth value that no class shows, for open-set tests
 SPLITS = ("train", "validation", "test")
+SPLIT_BIT = 28  # an image's number begins with its split from this bit on
 
 # How hard a level is. colours, shapes, textures: how many the values of a part share (with fewer,
 # values differ in fewer respects). *_gain: how far apart they lie (1: as drawn). clutter, branches: how many.
@@ -66,7 +67,7 @@ class World:
       dimension: a class is a polynomial with this many coefficients: 3 gives 343 classes, 2 gives 49.
       shortcut: s; P(habitat = the class's) = s + (1 - s) / 7.
       ring: the same for the colour of the ring on the leg.
-      absence: half of the images lack a random 1 to this many of the parts.
+      absence: half of the training images lack a random 1 to this many of the parts.
       empty: fraction of images without a bird.
       zipf: exponent of the class frequencies of the training images (0: equal).
       images: train, validation and test images of each class.
@@ -157,7 +158,7 @@ class World:
         counts = self._counts(len(numbers), split)
         labels = np.repeat(np.arange(len(numbers), dtype=np.int32), counts)
         index = np.concatenate([np.arange(n) for n in counts])
-        ids = (SPLITS.index(split) << 28) | (numbers[labels].astype(np.int64) << 19) | index
+        ids = (SPLITS.index(split) << SPLIT_BIT) | (numbers[labels].astype(np.int64) << 19) | index
         world = hashing.mix(np.array([self.seed + 1], np.uint32))
         keys = np.stack([np.broadcast_to(world, ids.shape), ids.astype(np.uint32)], axis=-1)
         return Split(labels, keys, ids, self.classes(group), self.symbols(group))
