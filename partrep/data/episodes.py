@@ -73,9 +73,7 @@ class EpisodeSampler:
         self._alike = alike
         if alike is not None and not all(len(self._firsts(cell[2])) for _, cells in self._choices for cell in cells):
             most = max(int((alike & ~np.eye(len(alike), dtype=bool)).sum(1).max(initial=0)), 0)
-            raise UserError(
-                f"too few classes alike: found at most {most} to one; expected {ways - 1} for {ways} ways"
-            )
+            raise UserError(f"too few classes alike: found at most {most} to one; expected {ways - 1} for {ways} ways")
 
     def _firsts(self, classes: np.ndarray) -> np.ndarray:
         """Those of the classes with enough others alike among them."""
@@ -172,13 +170,9 @@ class EpisodeBatches:
     The slices of all processes in a row are the batch that one process alone would draw.
     """
 
-    def __init__(
-        self, sampler: EpisodeSampler, episodes: int, process_index: int = 0, process_count: int = 1
-    ):
+    def __init__(self, sampler: EpisodeSampler, episodes: int, process_index: int = 0, process_count: int = 1):
         if episodes < 1 or episodes % process_count:
-            raise UserError(
-                f"{episodes} episodes a batch with {process_count} processes; expected a multiple"
-            )
+            raise UserError(f"{episodes} episodes a batch with {process_count} processes; expected a multiple")
         self.sampler, self.episodes, self.share = sampler, episodes, episodes // process_count
         self.first = process_index * self.share
 

@@ -127,9 +127,7 @@ def _default_choice(task: Fewshot, variables: Tree, name: str, base: Local) -> C
     return Choice(chosen, tried[chosen], standards(base)[""], float("nan"))
 
 
-def _embed(
-    task: Fewshot, variables: Tree, name: str, view: View, standard: Standard, images: np.ndarray
-) -> Local:
+def _embed(task: Fewshot, variables: Tree, name: str, view: View, standard: Standard, images: np.ndarray) -> Local:
     local = locals_of(task, variables, _drawings(task, images), ((name, view),), moves=test_warps(task))[name]
     return standardise(local, standard)
 

@@ -12,10 +12,10 @@ from partrep.report.content import Result
 EPISODES = 40
 
 
-def make_run(folder, scores, main, data=None, results=None, details=None):
+def make_run(folder, scores, main, data=None, results=None, **fields):
     """A run whose readers have the given scores."""
     rows = tuple(
-        Result(name, float(np.mean(each)), (0.0, 1.0), vectors=8, reference=name == main, details=details or {})
+        Result(name, float(np.mean(each)), (0.0, 1.0), vectors=8, reference=name == main, **fields)
         for name, each in scores.items()
     )
     data = {"episodes": "e", "novel": "n"} if data is None else data
@@ -111,6 +111,15 @@ def test_heads_that_differ_by_seed_say_so():
     runs = [make_run(f"a-{h}", {"parts": np.arange(4) / 4}, "parts", details={"head": h}) for h in ("mean", "mutual")]
     assert compare({"a": runs})[0].details == {"head": "differs by seed"}
     assert compare({"a": runs[:1]})[0].details == {"head": "mean"}
+
+
+def test_further_settings_have_the_mean_over_seeds_with_its_own_interval():
+    """0.4 and 0.6: mean 0.5, deviation sqrt(0.02), and Student's 0.975 quantile for one degree of freedom is 12.706."""
+    scores = {"parts": np.arange(4) / 4}
+    runs = [make_run(f"a-{h}", scores, "parts", further={"hard": (h, h - 0.1, h + 0.1)}) for h in (0.4, 0.6)]
+    half = 12.706 * 0.02**0.5 / 2**0.5
+    assert compare({"a": runs})[0].further["hard"] == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-3)
+    assert compare({"a": runs[:1]})[0].further["hard"] == pytest.approx((0.4, 0.3, 0.5))
 
 
 def test_numbers_are_flat_and_finite(presets):

@@ -99,9 +99,19 @@ def test_true_and_predicted_are_named(full):
     assert "took <b>finch</b> for <b>robin</b>" in full
 
 
+def test_further_settings_are_columns_of_the_results(fewshot):
+    first, *others = fewshot.results
+    row = dataclasses.replace(first, further={"hard": (0.512, 0.502, 0.522)})
+    text = page.render_fewshot(dataclasses.replace(fewshot, results=(row, *others)))
+    assert text.count('class="num">hard</th>') == 1 and text.count('data-label="hard">51.2 ± 1.0</td>') == 1
+    assert text.count('data-label="hard">–</td>') == len(others)
+
+
 def test_names_are_escaped(fewshot):
     nasty = '<script>alert("x")</script>'
-    row = dataclasses.replace(fewshot.results[0], name=nasty, note=nasty, details={nasty: nasty})
+    row = dataclasses.replace(
+        fewshot.results[0], name=nasty, note=nasty, details={nasty: nasty}, further={nasty: (0.5, 0.4, 0.6)}
+    )
     episode = dataclasses.replace(fewshot.episodes[0], class_names=(nasty,) * 3, title=nasty)
     text = page.render_fewshot(
         dataclasses.replace(

@@ -102,7 +102,10 @@ def test_data_without_a_place(preset, message):
         (dict(stages__classify__trainable="petals/.*"), "matches no parameter"),
         (dict(head__view="petals"), "unknown view 'petals'"),
         (dict(evaluation__heads=("nosuch",)), "unknown head of a reader 'nosuch'"),
-        (dict(evaluation__heads=("mean", "mutual")), "heads are mean, mutual; expected one for the parts too: aligned; aligned by length; "),
+        (
+            dict(evaluation__heads=("mean", "mutual")),
+            "heads are mean, mutual; expected one for the parts too: aligned; aligned by length; ",
+        ),
         (dict(data__images=(4, 2)), "images is .4, 2.; expected train, validation and test"),
         (dict(data__size=64, model__backbone__patch=8), "covers 1.. cells of the 8x8 grid; expected at least 4"),
         (dict(data__size=18), "18x18; expected sides that are multiples of the patch, 4"),
