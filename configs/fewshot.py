@@ -108,7 +108,7 @@ def _birds(
         task="fewshot",
         preset="parts",
         seed=0,
-        dtype="float32",
+        dtype="auto",
         data=dict(name="birds", world=100, level=level, size=64, images=(100, 20, 30)),
         model=dict(
             backbone=BACKBONES[backbone],

@@ -47,6 +47,7 @@ class Planned(NamedTuple):
     folder: pathlib.Path
     config: ConfigDict
 
+NOTE = "Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode."
 
 def main(overrides: list[str]) -> None:
     """Runs what is missing, then makes the table."""
@@ -163,7 +164,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         measure=shown["measure"],
         lower_is_better=shown["lower_is_better"],
         chance=shown["chance"],
-        results_note="Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode.",
+        results_note=f"{NOTE} {shown.get('further_note', '')}".strip(),
         histories={name: [read_metrics(run.folder / "metrics.jsonl") for run in by_preset[name]] for name in presets},
         discovery=discovery(runs),
         provenance=provenance,

@@ -179,6 +179,7 @@ def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: Mapping[st
         "measure": outcome.measure,
         "lower_is_better": outcome.page.lower_is_better,
         "chance": outcome.page.chance,
+        "further_note": outcome.further_note,
         "rows": [dataclasses.asdict(row) for row in outcome.rows],
     }
     write_json(workdir / ROWS, table)

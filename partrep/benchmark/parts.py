@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +19,7 @@ from partrep.models.part_model import PartModel
 from partrep.parts import METHODS, competition, readout
 from partrep.parts.similarity import negative_standardised_distance
 from partrep.parts.structure import Parts
+from partrep.train.sharding import compute_dtype
 from partrep.train.stages import Aux, Stage
 
 PARTS, CLASSES = 16, 200
@@ -90,18 +90,13 @@ def compiled(method: nn.Module, settings: Settings) -> Steps:
 
 def model(method: nn.Module, settings: Settings) -> PartModel:
     """ResNet-18 whose map keeps a location for 16x16 pixels, a part method and one linear classifier."""
-    fields = {"strides": (1, 2, 2, 1), "dtype": compute_dtype(), **settings.backbone}
+    fields = {"strides": (1, 2, 2, 1), "dtype": compute_dtype("auto"), **settings.backbone}
     return PartModel(
         backbone=BACKBONES["resnet18"](**fields),
         method=method,
         bottleneck=BOTTLENECKS["identity"](),
         head=HEADS["linear"](classes=CLASSES),
     )
-
-
-def compute_dtype() -> Any:
-    """float32 on CPUs, bfloat16 elsewhere, as in the configs."""
-    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
 
 
 @dataclasses.dataclass(frozen=True)

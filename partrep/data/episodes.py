@@ -37,8 +37,8 @@ class EpisodeSampler:
         seed: any int >= 0.
         groups: int[n]; all classes of an episode come from one group. A class lies in one group.
         attribute: int[n], such as the drawer.
-        alike: bool[C,C] over the sorted labels; the first class of an episode is drawn from all that have enough
-            others alike to it, and the others from those: hard episodes.
+        alike: bool[C,C] over the sorted labels. The first class of an episode is then drawn from those that have
+            enough others alike to them, and the others from these (which need not be alike to each other).
 
     Raises:
         UserError: no group has enough classes with enough examples; with `alike`, no class enough others.
@@ -65,30 +65,38 @@ class EpisodeSampler:
         self.ways, self.shots, self.queries, self.seed = ways, shots, queries, seed
         self._names, label = np.unique(labels, return_inverse=True)
         group, class_group = class_groups(label, groups)
+        self._alike = alike
+        if alike is not None and alike.shape != (len(self._names),) * 2:
+            wanted = f"a row and a column for {len(self._names)} classes"
+            raise UserError(f"alike has the shape {alike.shape}; expected {wanted}")
         value = np.zeros_like(label) if attribute is None else np.unique(attribute, return_inverse=True)[1]
         self._build_cells(label, value)
         self._choices = self._feasible(class_group, crossed=attribute is not None)
         if not self._choices:
             raise UserError(self._shortage(group, class_group, attribute))
-        self._alike = alike
-        if alike is not None and not all(len(self._firsts(cell[2])) for _, cells in self._choices for cell in cells):
-            most = max(int((alike & ~np.eye(len(alike), dtype=bool)).sum(1).max(initial=0)), 0)
-            raise UserError(f"too few classes alike: found at most {most} to one; expected {ways - 1} for {ways} ways")
+        if alike is not None:
+            self._keep_hubs()
 
-    def _firsts(self, classes: np.ndarray) -> np.ndarray:
-        """Those of the classes with enough others alike among them."""
-        assert self._alike is not None
-        return classes[[len(self._others(one, classes)) >= self.ways - 1 for one in classes]]
+    def _keep_hubs(self) -> None:
+        """Lets go of the groups and values in which no class has enough others alike to it."""
+        kept = [(group, [cell for cell in cells if len(cell[3])]) for group, cells in self._choices]
+        self._choices = [(group, cells) for group, cells in kept if cells]
+        if not self._choices:
+            raise UserError(f"no class has {self.ways - 1} others alike to it; expected one, for {self.ways} ways")
 
-    def _others(self, first: int, classes: np.ndarray) -> np.ndarray:
-        assert self._alike is not None
-        return classes[self._alike[first, classes] & (classes != first)]
+    def _hubs(self, classes: np.ndarray) -> np.ndarray:
+        """The classes that an episode may begin with: those with enough others alike to them among the classes."""
+        if self._alike is None:
+            return classes
+        others = self._alike[np.ix_(classes, classes)].sum(1) - self._alike[classes, classes]
+        return classes[others >= self.ways - 1]
 
-    def _draw_classes(self, rng: np.random.Generator, classes: np.ndarray) -> np.ndarray:
+    def _draw_classes(self, rng: np.random.Generator, classes: np.ndarray, hubs: np.ndarray) -> np.ndarray:
         if self._alike is None:
             return rng.permutation(classes)[: self.ways]
-        first = rng.choice(self._firsts(classes))
-        return np.append(first, rng.permutation(self._others(first, classes))[: self.ways - 1])
+        first = rng.choice(hubs)
+        others = classes[self._alike[first, classes] & (classes != first)]
+        return np.append(first, rng.permutation(others)[: self.ways - 1])
 
     def _build_cells(self, label: np.ndarray, value: np.ndarray) -> None:
         """Examples sorted by (class, value): `_order[_start[c,v] : _start[c,v] + _count[c,v]]`."""
@@ -98,7 +106,7 @@ class EpisodeSampler:
         self._start = (np.cumsum(self._count) - self._count.ravel()).reshape(classes, values)
 
     def _feasible(self, class_group: np.ndarray, crossed: bool) -> list[tuple[int, list]]:
-        """For each group that can make episodes: its number, its (support value, query value, classes)."""
+        """For each group that can make episodes: its number, its (support value, query value, classes, hubs)."""
         choices = []
         for group in np.unique(class_group):
             members = np.flatnonzero(class_group == group)
@@ -110,9 +118,9 @@ class EpisodeSampler:
                 fit = (count >= self.shots)[:, :, None] & (count >= self.queries)[:, None, :]
                 pairs = np.argwhere(fit.sum(0) >= self.ways)
                 cells = [(a, b, members[fit[:, a, b]]) for a, b in pairs if a != b]
-            cells = [cell for cell in cells if len(cell[2]) >= self.ways]
-            if cells:
-                choices.append((int(group), cells))
+            whole = [(*cell, self._hubs(cell[2])) for cell in cells if len(cell[2]) >= self.ways]
+            if whole:
+                choices.append((int(group), whole))
         return choices
 
     def _shortage(self, group: np.ndarray, class_group: np.ndarray, attribute: np.ndarray | None) -> str:
@@ -139,8 +147,8 @@ class EpisodeSampler:
     def __getitem__(self, t: int) -> Episode:
         rng = np.random.default_rng([self.seed, t])
         group, cells = self._choices[rng.integers(len(self._choices))]
-        support_value, query_value, classes = cells[rng.integers(len(cells))]
-        chosen = self._draw_classes(rng, classes)
+        support_value, query_value, classes, hubs = cells[rng.integers(len(cells))]
+        chosen = self._draw_classes(rng, classes, hubs)
         if support_value == query_value:
             both = self._draw(rng, chosen, support_value, self.shots + self.queries)
             support, query = both[:, : self.shots], both[:, self.shots :]

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from partrep import UserError
 from partrep.evaluate.fewshot import Head
-from partrep.metrics.intervals import bootstrap_interval
+from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.models.local import Local
 
 
@@ -87,3 +87,21 @@ def score_runs(predicted: np.ndarray, runs: Sequence, seed: int = 0) -> dict[str
     for name in dict.fromkeys(alphabets.tolist()):
         scores[f"oneshot_error_{name}"] = float(by_run[alphabets == name].mean())
     return scores
+
+
+def error_difference(first: np.ndarray, second: np.ndarray, runs: Sequence, seed: int = 0) -> Interval | None:
+    """Error of the first predictions minus that of the second in percentage points, trial by trial.
+
+    The interval is by bootstrap over alphabets; None with one alphabet. Arguments as for `score_runs`.
+
+    >>> from types import SimpleNamespace as Run
+    >>> runs = [Run(truth=np.array([0, 1]), number=n, alphabet=str(n)) for n in (1, 2)]
+    >>> error_difference(np.array([[0, 0], [0, 1]]), np.array([[0, 1], [0, 1]]), runs).mean
+    25.0
+    """
+    truth = np.stack([np.asarray(run.truth) for run in runs])
+    difference = 100.0 * ((first != truth).astype(float) - (second != truth))
+    alphabets = np.array([run.alphabet for run in runs])
+    if len(set(alphabets)) == 1:
+        return None
+    return bootstrap_interval(difference.ravel(), np.repeat(alphabets, truth.shape[1]), seed)

@@ -46,7 +46,7 @@ def check_same_data(runs: Sequence[Run]) -> None:
 
     Training sets may differ, and a fingerprint that one of two runs lacks is not compared.
     """
-    for what in ("episodes", "novel", "runs"):
+    for what in sorted({what for run in runs for what in run.data} - {"train"}):
         having = [run for run in runs if what in run.data]
         for run in having[1:]:
             if run.data[what] != having[0].data[what]:
@@ -98,7 +98,13 @@ def compare(presets: Mapping[str, Sequence[Run]]) -> tuple[Result, ...]:
     shown = [(row.name, first, row.name) for row in presets[first][0].rows if row.name != main]
     shown += [(f"{name}: {runs[0].main}", name, runs[0].main) for name, runs in presets.items() if name != first]
     reference = table(presets[first], main)
-    rows = [_row(label, presets[preset], name, reference) for label, preset, name in shown]
+    rows = [
+        dataclasses.replace(
+            _row(label, presets[preset], name, reference),
+            further_differences=_further_differences((presets[first], main), (presets[preset], name)),
+        )
+        for label, preset, name in shown
+    ]
     rows = [
         dataclasses.replace(row, note="a training of its own") if preset != first else row
         for row, (_, preset, _) in zip(rows, shown)
@@ -122,17 +128,26 @@ def _row(label: str, runs: Sequence[Run], name: str, reference: np.ndarray | Non
         note=single.note,
         seeds=tuple(scores.mean(axis=1).tolist()) if len(scores) > 1 else (),
         details={key: _joined([row.details.get(key, "") for row in made]) for key in single.details},
-        further={key: _over_runs([row.further[key] for row in made]) for key in single.further},
+        further={heading: _ends(over_seeds(scores)) for heading, scores in _further_tables(runs, name).items()},
     )
 
 
-def _over_runs(measured: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Mean and interval of a further setting: over seeds where there are several, else that of the one run."""
-    if len(measured) == 1:
-        value, low, high = measured[0]
-        return value, low, high
-    found = mean_interval([value for value, _, _ in measured], student=True)
-    return found.mean, found.low, found.high
+def _further_tables(runs: Sequence[Run], name: str) -> dict[str, np.ndarray]:
+    """The scores [S,E] of one reader in each of its further settings."""
+    return {heading: table(runs, Result.further_name(name, heading)) for heading in runs[0].row(name).further}
+
+
+def _further_differences(
+    first: tuple[Sequence[Run], str], other: tuple[Sequence[Run], str]
+) -> dict[str, tuple[float, float, float]]:
+    """The first reader's scores minus the other's in each further setting that both have."""
+    one, two = _further_tables(*first), _further_tables(*other)
+    return {heading: _ends(paired(one[heading], two[heading])) for heading in two if heading in one}
+
+
+def _ends(interval: Interval | None) -> tuple[float, float, float]:
+    assert interval is not None  # a further setting has episodes
+    return interval.mean, interval.low, interval.high
 
 
 def _joined(texts: Sequence[str]) -> str:
@@ -174,6 +189,10 @@ def numbers(rows: Sequence[Result], measure: str = "accuracy") -> dict[str, floa
             made[f"novel/{_slug(row.name)}/vectors"] = row.vectors
         if row.difference is not None:
             made |= _with_interval(f"novel/{main}_minus_{_slug(row.name)}", row.difference, row.difference_interval)
+        for heading, (value, low, high) in row.further.items():
+            made |= _with_interval(f"novel/{_slug(row.name)}/{heading}_{measure}", value, (low, high))
+        for heading, (value, low, high) in row.further_differences.items():
+            made |= _with_interval(f"novel/{main}_minus_{_slug(row.name)}/{heading}", value, (low, high))
     return made
 
 

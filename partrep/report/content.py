@@ -45,6 +45,7 @@ class Result:
         seeds: the value under each seed, where several were run; drawn as small dots.
         details: further columns, `{heading: text}`, in order.
         further: the measure in further settings, `{heading: (value, low, high)}`; columns of the page.
+        further_differences: the reference method's minus this one's there, `{heading: (value, low, high)}`.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Result:
     seeds: tuple[float, ...] = ()
     details: Mapping[str, str] = dataclasses.field(default_factory=dict)
     further: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+    further_differences: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+
+    @staticmethod
+    def further_name(name: str, heading: str) -> str:
+        """What the scores of a method in a further setting are called beside those of all methods."""
+        return f"{name} ({heading})"
 
     @classmethod
     def measured(cls, name: str, measured: Measured, difference: Measured | None = None, **fields) -> Result:

@@ -142,6 +142,7 @@ def _result_row(row, axis, chance) -> dict:
         "value": tables.percent_with_interval(row.value, row.interval),
         "difference": tables.difference_text(row),
         "further": {heading: tables.further_text(row, heading) for heading in row.further},
+        "further_differences": {heading: tables.further_difference_text(row, heading) for heading in row.further},
         "open": row.difference_interval is not None and not tables.excludes_zero(row.difference_interval),
         "seeds": " · ".join(f"{100 * seed:.1f}" for seed in row.seeds),
         "plot": figures.whisker(row, axis, chance),

@@ -78,6 +78,14 @@ def further_text(row: Result, heading: str) -> str:
     return percent_with_interval(value, (low, high))
 
 
+def further_difference_text(row: Result, heading: str) -> str:
+    """Returns the paired difference in a further setting in percentage points, or nothing where there is none."""
+    if heading not in row.further_differences:
+        return ""
+    value, low, high = row.further_differences[heading]
+    return percent_with_interval(value, (low, high), signed=True)
+
+
 def format_table(rows: Sequence[Result], measure: str = "accuracy", width: int = 96) -> str:
     """Returns the results as an aligned table for a terminal; long names are cut to keep within `width`.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -114,9 +115,22 @@ def _configured_head(task: Fewshot):
 
 def make(config: Mapping[str, Any]) -> Fewshot:
     """Reads the data and builds the model that a config names."""
+    check_head(config["head"])
     data = fewshot_data.load(config["data"])
-    dtype = jnp.dtype(config["dtype"])
+    dtype = sharding.compute_dtype(config["dtype"])
     return Fewshot(config, data, build(config["model"], data.train.classes, dtype))
+
+
+def check_head(settings: Mapping[str, Any]) -> None:
+    """Raises a `UserError` at an unknown few-shot head, or a setting that it does not have."""
+    name = settings["name"]
+    parameters = inspect.signature(lookup(FEWSHOT_HEADS, name, "few-shot head")).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := sorted(set(settings) - {"name", "view", *known}):
+        raise UserError(
+            f"config.head has {unknown[0]!r}, which few-shot head {name!r} does not take; expected {', '.join(known)}, "
+            "or the key head=... of preset episodic, which sets them"
+        )
 
 
 def classification_loss(

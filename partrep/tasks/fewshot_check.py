@@ -25,7 +25,7 @@ from partrep.train.state import TrainState
 
 READERS = (PARTS, POOLED, DENSE, GRID, KMEANS)
 SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 DATA = {
     "birds": ("world", "level", "images", "size"),
     "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
@@ -76,6 +76,9 @@ def check_settings(config: Mapping[str, Any]) -> None:
         raise UserError(f"config.data.{where} is empty; expected --config.data.{where}={meant}")
     if config["evaluation"]["episodes"] < 2:
         raise UserError("config.evaluation.episodes is 1; expected at least 2, for an interval")
+    for name, kind in config["evaluation"].get("further", {}).items():
+        if kind["episodes"] < 2:
+            raise UserError(f"config.evaluation.further.{name}.episodes is 1; expected at least 2, for an interval")
     if not 0 <= config["label_smoothing"] < 1:
         raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
     check_augmentation(config)

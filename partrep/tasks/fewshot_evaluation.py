@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from partrep.data.imageset import Batch
 from partrep.evaluate.fewshot import (
@@ -64,14 +65,25 @@ def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Out
         results=flat(scores, readings, main, discovery),
         rows=rows,
         page=_page(task, rows, readings, novel, episodes, discovery),
-        episodes={name: score.accuracy for name, score in scores.items()},
+        episodes={name: score.accuracy for name, score in scores.items()} | further_accuracy(readings),
         fingerprints={
             "train": task.data.train.fingerprint,
             "novel": task.data.novel.fingerprint,
             "episodes": episodes.fingerprint,
+            **{f"{_heading(name)} episodes": kind.fingerprint for name, kind in further.items()},
         },
         test_evaluations=evaluations,
+        further_note=further_notes(task.config["evaluation"].get("further", {})),
     )
+
+
+def further_accuracy(readings: Mapping[str, Reading]) -> dict[str, np.ndarray]:
+    """The accuracy of each further episode by `Result.further_name`, f64 [E]."""
+    return {
+        Result.further_name(reader, _heading(kind)): score.accuracy
+        for reader, reading in readings.items()
+        for kind, score in reading.further.items()
+    }
 
 
 def _raw_pixels(task: Fewshot, episodes: Episodes) -> EpisodeScores:
@@ -101,6 +113,7 @@ def result_rows(scores: Mapping[str, EpisodeScores], readings: Mapping[str, Read
                 reference=name == main,
                 details={} if reading is None else {"head": reading.head_name},
                 further={} if reading is None else _further(reading),
+                further_differences={} if reading is None or name == main else _leads(readings[main], reading),
             )
         )
     return tuple(rows)
@@ -109,6 +122,11 @@ def result_rows(scores: Mapping[str, EpisodeScores], readings: Mapping[str, Read
 def _further(reading: Reading) -> dict[str, tuple[float, float, float]]:
     intervals = {_heading(name): score.interval for name, score in reading.further.items()}
     return {heading: (each.mean, each.low, each.high) for heading, each in intervals.items()}
+
+
+def _leads(first: Reading, other: Reading) -> dict[str, tuple[float, float, float]]:
+    found = {_heading(name): paired_difference([first.further[name]], [score]) for name, score in other.further.items()}
+    return {heading: (lead.mean, lead.low, lead.high) for heading, lead in found.items()}
 
 
 def _heading(name: str) -> str:
@@ -150,16 +168,24 @@ def slug(name: str) -> str:
     return name.replace(" ", "_")
 
 
+def further_notes(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each further kind of episodes is, a sentence each."""
+    return " ".join(further_note(name, kind) for name, kind in kinds.items())
+
+
 def further_note(name: str, kind: Mapping[str, Any]) -> str:
     """What a further kind of episodes is, in a sentence.
 
     >>> further_note("hard", dict(ways=5, shots=1, queries=15, episodes=600, shared_parts=2))
-    'hard: 600 episodes of 5 ways, 1 shot and 15 queries a class, the others sharing 2 parts with the first class.'
+    'Hard: 600 episodes of 5 classes (chance 20 %), 1 shot, 15 queries each; the 4 others share 2 parts with the first.'
+    >>> further_note("twenty_way", dict(ways=20, shots=5, queries=5, episodes=150, shared_parts=0))
+    'Twenty-way: 150 episodes of 20 classes (chance 5 %), 5 shots, 5 queries each.'
     """
     shots = f"{kind['shots']} shot" + "s" * (kind["shots"] > 1)
-    size = f"{kind['ways']} ways, {shots} and {kind['queries']} queries a class"
-    shared = f", the others sharing {kind['shared_parts']} parts with the first class" if kind["shared_parts"] else ""
-    return f"{_heading(name)}: {kind['episodes']} episodes of {size}{shared}."
+    ways, count = kind["ways"], kind["shared_parts"]
+    size = f"{kind['episodes']} episodes of {ways} classes (chance {100 / ways:.3g} %), {shots}"
+    shared = f"; the {ways - 1} others share {count} parts with the first" if count else ""
+    return f"{_heading(name).capitalize()}: {size}, {kind['queries']} queries each{shared}."
 
 
 def _interval(name: str, interval) -> dict[str, float]:
@@ -175,7 +201,6 @@ def _page(
     discovery: Mapping[str, Mapping[str, float]],
 ) -> FewshotPage:
     settings = task.config["evaluation"]
-    further = settings.get("further", {})
     page = FewshotPage(
         title=f"Few-shot recognition with parts: {task.config['data']['name']}",
         conclusion=conclusion(rows, settings),
@@ -188,7 +213,7 @@ def _page(
         },
         chance=1 / settings["ways"],
         shots=settings["shots"],
-        results_note=" ".join([RESULTS_NOTE, *(further_note(name, kind) for name, kind in further.items())]),
+        results_note=f"{RESULTS_NOTE} {further_notes(settings.get('further', {}))}".strip(),
         discovery=discovery_page(discovery),
     )
     if PARTS not in readings:

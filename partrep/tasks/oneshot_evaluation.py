@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from partrep.data.transforms import Warp, WarpSettings, fixed_warps
 from partrep.evaluate.discovery import Found, baselines
 from partrep.evaluate.fewshot import Head, compact
 from partrep.evaluate.hausdorff import predict_runs_by_hausdorff
-from partrep.evaluate.oneshot import predict_runs, score_runs
+from partrep.evaluate.oneshot import error_difference, predict_runs, score_runs
 from partrep.evaluate.readers import Choice, Standard, choose, standardise, standards
 from partrep.evaluate.strokes import stroke_difference, stroke_scores
 from partrep.evaluate.views import averaged
+from partrep.metrics.intervals import Interval
 from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
 from partrep.tasks import readers
@@ -61,16 +63,17 @@ def evaluate_oneshot(task: Fewshot, variables: Tree, count: Callable[[int], int]
     predicted = {n: predict_runs(runs, embeds[n], over_warps(task, heads[n].head)) for n in views}
     predicted = {HAUSDORFF: predict_runs_by_hausdorff(full)} | predicted
     tables = {name: score_runs(found, runs) for name, found in predicted.items()}
-    rows = tuple(_row(task, name, table, heads, main) for name, table in tables.items())
+    leads = {name: error_difference(predicted[main], found, runs) for name, found in predicted.items() if name != main}
+    rows = tuple(_row(task, name, table, heads, main, leads.get(name)) for name, table in tables.items())
     page = _page(task, rows, strokes, background, len(runs), main)
     if main == PARTS:
         head, maps = heads[main].head, functools.partial(_maps, task, variables)
         pairs = readers.pairing(task, variables, heads[main].name, head)
         matching = Matching(embeds[main], maps, head, pairs, _views(task))
         right, wrong = pictures(runs, predicted[main], matching, task.config["evaluation"]["pictures"])
-        page = dataclasses.replace(page, episodes=right, failures=wrong, level=LEVEL)
+        page = dataclasses.replace(page, episodes=right, failures=wrong, level="" if pairs is None else LEVEL)
     return Outcome(
-        results=flat(tables, strokes, heads, main),
+        results=flat(tables, strokes, heads, main, leads),
         rows=rows,
         page=page,
         episodes={},
@@ -174,11 +177,19 @@ def flat(
     strokes: Mapping[str, Mapping[str, float]],
     heads: Mapping[str, Choice],
     main: str,
+    leads: Mapping[str, Interval | None],
 ) -> dict[str, float]:
-    """`{name: number}`: the main reader's scores under their plain names, all others' with their own behind."""
+    """`{name: number}`: the main reader's scores under their plain names, all others' with their own behind.
+
+    `leads` are the main reader's error less the others', in percentage points.
+    """
     made = dict(tables[main])
     for name, table in tables.items():
         made[f"oneshot_error/{name.replace(' ', '_')}"] = table["oneshot_error"]
+    for name, lead in leads.items():
+        if lead is not None:
+            ends = {"": lead.mean, "_low": lead.low, "_high": lead.high}
+            made |= {f"oneshot_error_minus/{name.replace(' ', '_')}{end}": value for end, value in ends.items()}
     for name, choice in heads.items():
         if not np.isnan(choice.accuracy):
             made[f"validation_error/{name.replace(' ', '_')}"] = 100 * (1 - choice.accuracy)
@@ -187,7 +198,9 @@ def flat(
     return made
 
 
-def _row(task: Fewshot, name: str, table: Mapping[str, float], heads: Mapping, main: str) -> Result:
+def _row(
+    task: Fewshot, name: str, table: Mapping[str, float], heads: Mapping, main: str, lead: Interval | None
+) -> Result:
     interval = None
     if "oneshot_error_low" in table:
         interval = (table["oneshot_error_low"] / 100, table["oneshot_error_high"] / 100)
@@ -195,7 +208,13 @@ def _row(task: Fewshot, name: str, table: Mapping[str, float], heads: Mapping, m
     if name in heads:
         details["head"] = heads[name].name
     note = NOTES.get(name, "distances of ink points, no training")
-    return Result(name, table["oneshot_error"] / 100, interval, note=note, reference=name == main, details=details)
+    difference = {} if lead is None else _difference(lead)
+    value = table["oneshot_error"] / 100
+    return Result(name, value, interval, note=note, reference=name == main, details=details, **difference)
+
+
+def _difference(lead: Interval) -> dict[str, Any]:
+    return {"difference": lead.mean / 100, "difference_interval": (lead.low / 100, lead.high / 100)}
 
 
 def _chosen(task: Fewshot) -> str:

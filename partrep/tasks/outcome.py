@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from partrep import UserError
 from partrep.report.content import FewshotPage, Result
 from partrep.train import sharding
 from partrep.train.disk import write_atomically
@@ -28,6 +29,7 @@ class Outcome:
         fingerprints: `{what: digest}` of the data and the episodes.
         test_evaluations: how often a test set was evaluated in this workdir, this time and before.
         measure: what the rows' values are.
+        further_note: what the further settings of the rows are, where there are any.
     """
 
     results: Mapping[str, float]
@@ -37,6 +39,7 @@ class Outcome:
     fingerprints: Mapping[str, str]
     test_evaluations: int
     measure: str = "accuracy"
+    further_note: str = ""
 
 
 def count_test_evaluations(workdir: pathlib.Path, readers: int) -> int:
@@ -45,7 +48,16 @@ def count_test_evaluations(workdir: pathlib.Path, readers: int) -> int:
     They are written before the test set is opened, so that an evaluation that is killed half-way counts too.
     """
     path = workdir / TESTS
-    total = readers + (json.loads(path.read_text())["test_evaluations"] if path.exists() else 0)
+    total = readers + _counted(path)
     if sharding.is_writer():
         write_atomically(path, json.dumps({"test_evaluations": total}) + "\n")
     return total
+
+
+def _counted(path: pathlib.Path) -> int:
+    if not path.exists():
+        return 0
+    try:
+        return int(json.loads(path.read_text())["test_evaluations"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); expected the count of an earlier run") from error

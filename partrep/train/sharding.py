@@ -50,6 +50,13 @@ def share_cpu_cores(batch_sizes: Iterable[int]) -> None:
             jax.config.update("jax_num_cpu_devices", 2)
 
 
+def compute_dtype(name: str) -> np.dtype:
+    """The type of features that a config names; "auto" is float32 on CPUs and bfloat16 on accelerators."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jax.numpy.dtype(name)
+
+
 def cpu_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,7 +19,7 @@ def test_every_part_of_balanced_takes_the_same_share():
     assert found.vectors.shape == (2, 4, 8) and found.background is None
 
 
-def test_the_methods_are_those_of_the_issue():
+def test_the_methods_are_the_three_competitions_and_the_backbone_alone():
     made = parts.methods()
     assert list(made) == ["backbone alone", "landmarks", "slots", "sinkhorn"]
     assert made["slots"].rounds == 3

@@ -126,5 +126,14 @@ def test_hard_episodes_hold_a_class_and_others_alike_to_it():
 
 
 def test_too_few_alike_are_a_user_error():
-    with pytest.raises(UserError, match="too few classes alike: found at most 1 to one; expected 2 for 3 ways"):
+    with pytest.raises(UserError, match="no class has 2 others alike to it; expected one, for 3 ways"):
         EpisodeSampler(np.repeat(np.arange(4), 3), 3, 1, 1, 0, alike=np.eye(4)[::-1].astype(bool))
+    with pytest.raises(UserError, match=r"alike has the shape \(3, 3\); expected a row and a column for 4 classes"):
+        EpisodeSampler(np.repeat(np.arange(4), 3), 3, 1, 1, 0, alike=np.ones((3, 3), bool))
+
+
+def test_groups_without_a_class_that_has_enough_alike_are_left_out():
+    label, alike = np.repeat(np.arange(6), 3), np.zeros((6, 6), bool)
+    alike[np.ix_([3, 4, 5], [3, 4, 5])] = True
+    sampler = EpisodeSampler(label, 3, 1, 1, 0, groups=label // 3, alike=alike)
+    assert sampler.groups == [1] and {int(group) for group in sampler.batch(0, 20).group} == {1}

@@ -1,5 +1,7 @@
 """The comparison of presets and seeds: hand-worked tables, pairing, and what does not pair."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -113,13 +115,22 @@ def test_heads_that_differ_by_seed_say_so():
     assert compare({"a": runs[:1]})[0].details == {"head": "mean"}
 
 
-def test_further_settings_have_the_mean_over_seeds_with_its_own_interval():
-    """0.4 and 0.6: mean 0.5, deviation sqrt(0.02), and Student's 0.975 quantile for one degree of freedom is 12.706."""
-    scores = {"parts": np.arange(4) / 4}
-    runs = [make_run(f"a-{h}", scores, "parts", further={"hard": (h, h - 0.1, h + 0.1)}) for h in (0.4, 0.6)]
-    half = 12.706 * 0.02**0.5 / 2**0.5
-    assert compare({"a": runs})[0].further["hard"] == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-3)
-    assert compare({"a": runs[:1]})[0].further["hard"] == pytest.approx((0.4, 0.3, 0.5))
+def test_further_settings_are_compared_episode_by_episode():
+    rng = np.random.default_rng(3)
+    hard = {name: [rng.random(5) for _ in range(2)] for name in ("parts", "pooled")}
+    runs = {}
+    for name in hard:
+        made = [make_run(f"{name}-{s}", {name: rng.random(4)}, name, further={"hard": (0.5, 0.4, 0.6)}) for s in (0, 1)]
+        scores = zip(made, hard[name])
+        runs[name] = [replace(run, episodes={**run.episodes, f"{name} (hard)": each}) for run, each in scores]
+    row, main = compare(runs)
+    one, two = (np.stack(hard[name]) for name in ("parts", "pooled"))
+    found, lead = crossed_interval(two), paired_interval(one, two)
+    assert row.further == {"hard": pytest.approx((found.mean, found.low, found.high))}
+    assert row.further_differences == {"hard": pytest.approx((lead.mean, lead.low, lead.high))}
+    assert main.further["hard"][0] == pytest.approx(one.mean()) and not main.further_differences
+    flat = comparison.numbers((row, main))
+    assert flat["novel/parts_minus_pooled_pooled/hard_low"] == lead.low
 
 
 def test_numbers_are_flat_and_finite(presets):

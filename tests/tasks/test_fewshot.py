@@ -57,6 +57,9 @@ def test_unknown_names_list_the_known(task):
     config.model.method = dict(name="petals")
     with pytest.raises(UserError, match="unknown part method 'petals'.*gap, landmarks, slots"):
         fewshot.make(config)
+    config.head.name = "frn"
+    with pytest.raises(UserError, match="config.head has 'geometry', which few-shot head 'frn' does not take"):
+        fewshot.make(config)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +148,7 @@ def test_hard_episodes_of_birds_share_two_parts_with_the_first_class(task):
     episodes = fewshot.sampler(images, kind, seed=0).batch(0, 20)
     codes = images.class_parts[episodes.classes]  # [E,C,6]
     assert ((codes[:, :1] == codes[:, 1:]).sum(-1) == 2).all()
-    with pytest.raises(UserError, match="too few classes alike: found at most 0"):  # one coset: lines meet once
+    with pytest.raises(UserError, match="no class has 4 others alike to it"):  # one coset: lines meet once
         fewshot.sampler(task.data.validation, kind, seed=0)
 
 

@@ -228,6 +228,7 @@ def sample(world: World, keys, values, habitat: str = "world", individuals=None)
     """Scenes of a batch: keys uint32 [B, 2], part values i32 [B, 6] (-1: random with the key).
 
     habitat: "world" follows the world's shortcut; "matched", "random" and "conflicting" are the test sets.
+    With `absence`, birds of keys of training images alone lack parts: `World.split` gives them top bits 0.
     individuals: keys uint32 [B, 2] of the birds, whose body marks they alone decide; None: a new bird each.
     """
     if habitat not in HABITAT_MODES:
