@@ -66,6 +66,7 @@ class Choice(NamedTuple):
     accuracy: float
 
 
+@jax.jit
 def standards(base: Local) -> dict[str, Standard]:
     """The three ways to read vectors, by what goes before a head's name: as they are, centred, standardised.
 
@@ -83,6 +84,7 @@ def standards(base: Local) -> dict[str, Standard]:
     }
 
 
+@jax.jit
 def standardise(local: Local, standard: Standard) -> Local:
     """The local vectors [...,r,D] less the centre, over the spread."""
     vectors = (local.vectors - standard.centre) / standard.spread

@@ -24,7 +24,7 @@ from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pairs import PairBatches, invent_classes
 from partrep.data.pipeline import EvalBatches, Prefetched, TrainBatches
 from partrep.data.transforms import Warp, WarpSettings
-from partrep.evaluate.fewshot import draw_episodes, episode_accuracy
+from partrep.evaluate.fewshot import draw_episodes, episode_accuracy, pixel_local
 from partrep.evaluate.predict import predict
 from partrep.evaluate.views import join
 from partrep.losses.binary import bit_balance, bit_decorrelation
@@ -45,6 +45,8 @@ from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
 
 View = Callable[[PartOutputs], Local]
+Views = tuple[tuple[str, View | None], ...]
+"""Ways to read an image by name; None is the image's own pixels."""
 
 # Terms that ask something of the parts or codes themselves; each is a mean over the batch.
 PART_TERMS = {
@@ -348,7 +350,7 @@ def locals_of(
     task: Fewshot,
     variables: Tree,
     images: ImageSet,
-    views: tuple[tuple[str, View], ...],
+    views: Views,
     indices: np.ndarray | None = None,
     moves: Warp | None = None,
 ) -> dict[str, Local]:
@@ -365,24 +367,26 @@ def locals_of(
 
 
 @functools.cache
-def _viewer(task: Fewshot, decode: Callable[..., jax.Array], views: tuple[tuple[str, View], ...]):
+def _viewer(task: Fewshot, decode: Callable[..., jax.Array], views: Views):
     """The function that `predict` compiles; kept, so that sets of one renderer share a program."""
 
     def apply(variables: Tree, batch: Batch) -> dict[str, Local]:
-        outputs = task.outputs(variables, decode(batch, None))
-        return {name: view(outputs) for name, view in views}
+        images = decode(batch, None)
+        outputs = task.outputs(variables, images)
+        return {name: view(outputs) if view else pixel_local(images, side=16) for name, view in views}
 
     return apply
 
 
 @functools.cache
-def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: tuple[tuple[str, View], ...]):
+def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: Views):
     """As `_viewer`, of (variables, T warps)."""
 
     def apply(given: tuple[Tree, Warp], batch: Batch) -> dict[str, Local]:
         def one(move: Warp) -> dict[str, Local]:
-            outputs = task.outputs(given[0], warped(batch, move))
-            return {name: view(outputs) for name, view in views}
+            images = warped(batch, move)
+            outputs = task.outputs(given[0], images)
+            return {name: view(outputs) if view else pixel_local(images, side=16) for name, view in views}
 
         return {name: join(local) for name, local in jax.lax.map(one, given[1]).items()}
 

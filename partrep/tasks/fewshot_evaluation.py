@@ -6,23 +6,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
-from partrep.data.imageset import Batch
 from partrep.evaluate.fewshot import (
     Episodes,
     EpisodeScores,
-    episode_accuracy,
-    nearest_neighbour,
     paired_difference,
-    pixel_local,
 )
-from partrep.evaluate.predict import predict
 from partrep.evaluate.readers import Reading
 from partrep.report.content import FewshotPage, PartGallery, Result
 from partrep.tasks import readers
-from partrep.tasks.fewshot import Fewshot, eval_batches
+from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.fewshot_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
 from partrep.tasks.outcome import Outcome
@@ -53,12 +47,13 @@ def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Out
     more = len(further) * sum(name in readers.FURTHER for name in views)
     evaluations = count(len(views) + 2 + more)  # the untrained model and raw pixels besides
     untrained = sharding.init_replicated(task.init, init_key(task.config["seed"]))
+    before, vectors = readers.embed(task, untrained, views, {}), readers.embed(task, variables, views, further)
     readings = {
-        UNTRAINED: readers.read_all(task, untrained, views, [main])[main],
-        **readers.read_all(task, variables, views, further=further),
+        UNTRAINED: readers.read_all(task, untrained, before, [main])[main],
+        **readers.read_all(task, variables, vectors, list(views)),
     }
     episodes = readers.novel_episodes(task)
-    scores = {RAW: _raw_pixels(task, episodes), **{name: reading.scores for name, reading in readings.items()}}
+    scores = {RAW: readers.raw_pixels(vectors), **{name: reading.scores for name, reading in readings.items()}}
     rows = result_rows(scores, readings, main)
     discovery = discovery_scores(held_out, novel) if task.data.novel.truth and main == PARTS else {}
     return Outcome(
@@ -84,17 +79,6 @@ def further_accuracy(readings: Mapping[str, Reading]) -> dict[str, np.ndarray]:
         for reader, reading in readings.items()
         for kind, score in reading.further.items()
     }
-
-
-def _raw_pixels(task: Fewshot, episodes: Episodes) -> EpisodeScores:
-    images = task.data.novel
-    assert images is not None
-
-    def apply(variables: Tree, batch: Batch) -> jax.Array:
-        return images.decode(batch, None)
-
-    pixels = predict(apply, {}, eval_batches(images, task.config["evaluation"]["batch_size"]))
-    return episode_accuracy(pixel_local(pixels, side=16), episodes, nearest_neighbour)
 
 
 def result_rows(scores: Mapping[str, EpisodeScores], readings: Mapping[str, Reading], main: str) -> tuple[Result, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +13,18 @@ from partrep.evaluate.readers import Reading, standardise
 from partrep.models.heads.aligned import aligned_contributions
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
-from partrep.tasks.maps import Sampled
+from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.readers import pairing
 
 Pictures = tuple[EpisodePicture, ...]
+_contributions = jax.jit(aligned_contributions, static_argnames=("scale", "geometry", "align", "weighting"))
 
 
 def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) -> tuple[Pictures, Pictures]:
     """(right, wrong): at most one query of each of the first episodes, up to `most` of either kind."""
     right: list[EpisodePicture] = []
     wrong: list[EpisodePicture] = []
-    for e in range(min(len(episodes.query), 5 * most)):
-        drawn = draw(sampled, reading, jax.tree.map(lambda x, e=e: x[e], episodes))
+    for drawn in draw_all(sampled, reading, jax.tree.map(lambda x: x[: 5 * most], episodes)):
         # The kind that is scarcer so far comes first, so that no episode shows twice.
         order = sorted(((right, True), (wrong, False)), key=lambda kind: len(kind[0]))
         for kept, correct in order:
@@ -35,18 +37,27 @@ def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) 
     return tuple(right), tuple(wrong)
 
 
-def draw(sampled: Sampled, reading: Reading, episode: Episodes) -> list[EpisodePicture]:
+def draw_all(sampled: Sampled, reading: Reading, episodes: Episodes) -> Iterator[list[EpisodePicture]]:
+    """Pictures of each of some episodes; their images are read together, in few batches."""
+    count, ways, _ = episodes.support.shape
+    queries = episodes.query.reshape(count, ways, -1)[:, :, 0]
+    shown = np.concatenate([episodes.support.reshape(count, -1), queries], axis=1)
+    maps = jax.tree.map(lambda x: x.reshape(*shown.shape, *x.shape[1:]), sampled.at(shown.ravel()))
+    for e in range(count):
+        yield draw(sampled, reading, episodes.support_mask[e], jax.tree.map(lambda x, e=e: x[e], maps))
+
+
+def draw(sampled: Sampled, reading: Reading, mask: np.ndarray, maps: Maps) -> list[EpisodePicture]:
     """Pictures of the first query of each class of an episode, beside the first support of each.
 
-    All supports count in the numbers; one is drawn.
+    `mask` [C,n] is the supports'; `maps` are of the C n supports, then of C queries. All supports count in the
+    numbers; one is drawn.
     """
-    ways, shots = episode.support.shape
-    queries = episode.query.reshape(ways, -1)[:, 0]
-    maps = sampled.at(np.concatenate([episode.support.ravel(), queries]))
+    ways, shots = mask.shape
     first, asked = np.arange(ways) * shots, np.arange(ways) + ways * shots
     support = jax.tree.map(lambda x: x[: ways * shots].reshape(ways, shots, *x.shape[1:]), maps["parts"])
     query = jax.tree.map(lambda x: x[asked], maps["parts"])
-    amounts, logits = contributions(sampled, reading, support, query, jnp.asarray(episode.support_mask))
+    amounts, logits = contributions(sampled, reading, support, query, jnp.asarray(mask))
     return [
         EpisodePicture(
             support=maps["image"][first],
@@ -73,5 +84,5 @@ def contributions(
     settings = pairing(sampled.task, sampled.variables, reading.head_name, reading.head)
     if settings is None:
         return None, np.asarray(reading.head(support, query, mask))
-    amounts = np.asarray(aligned_contributions(support, query, mask, **settings))
+    amounts = np.asarray(_contributions(support, query, mask, **settings))
     return amounts, amounts.sum(-1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +13,21 @@ import numpy as np
 
 from partrep.data.imageset import ImageSet
 from partrep.discovery.kmeans import fit_kmeans
-from partrep.evaluate.fewshot import Episodes, coarsen, compact, draw_episodes
+from partrep.evaluate.fewshot import (
+    Episodes,
+    EpisodeScores,
+    coarsen,
+    compact,
+    draw_episodes,
+    episode_accuracy,
+    nearest_neighbour,
+)
 from partrep.evaluate.readers import CHOICES, PAIR_PARTS, READER_HEADS, Reading, read
 from partrep.models import local_views
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
-from partrep.tasks.fewshot import Fewshot, View, locals_of, sampler, spaced
+from partrep.tasks.fewshot import Fewshot, View, Views, locals_of, sampler, spaced
+from partrep.train import sharding
 from partrep.train.state import Tree
 
 RAW, UNTRAINED = "raw pixels", "untrained model"
@@ -127,39 +135,58 @@ def further_episodes(task: Fewshot) -> dict[str, Episodes]:
     }
 
 
-def read_all(
-    task: Fewshot,
-    variables: Tree,
-    compared: Mapping[str, View],
-    names: Sequence[str] = (),
-    further: Mapping[str, Episodes] = MappingProxyType({}),
-) -> dict[str, Reading]:
-    """Each view's reading: its head chosen on the validation classes, its scores on the novel ones.
+class Embedded(NamedTuple):
+    """The local vectors of a network by reader, and the episodes with indices into them.
 
-    `names`: of the views to read; all views are computed, because one program for all is compiled once.
-    `further`: more kinds of novel episodes for the readers of `FURTHER`.
+    `base`: of some images of base classes; `validation`, `novel`: of the images that episodes use.
+    """
+
+    base: Mapping[str, Local]
+    validation: Mapping[str, Local]
+    novel: Mapping[str, Local]
+    choosing: Episodes
+    reported: Episodes
+    further: Mapping[str, Episodes]
+    fingerprint: str
+    """of the reported episodes as they were drawn"""
+
+
+def embed(task: Fewshot, variables: Tree, compared: Mapping[str, View], further: Mapping[str, Episodes]) -> Embedded:
+    """Reads each image once, in one program for all views and for the pixels themselves.
+
+    `further`: more kinds of novel episodes.
     """
     assert task.data.validation is not None and task.data.novel is not None
-    held_out, all_views = task.data.held_out, tuple(compared.items())
-    base = locals_of(task, variables, held_out, all_views, spaced(held_out, STATISTICS))
+    held_out, views = task.data.held_out, (*compared.items(), (RAW, None))
+    base = locals_of(task, variables, held_out, views, spaced(held_out, STATISTICS))
     drawn = novel_episodes(task)
-    sets = (task.data.validation, [validation_episodes(task)]), (task.data.novel, [drawn, *further.values()])
-    (validation, [first]), (novel, [second, *others]) = (_of_episodes(task, variables, all_views, *s) for s in sets)
+    validation, (choosing,) = _of_episodes(task, variables, views, task.data.validation, [validation_episodes(task)])
+    novel, (reported, *others) = _of_episodes(task, variables, views, task.data.novel, [drawn, *further.values()])
+    return Embedded(base, validation, novel, choosing, reported, dict(zip(further, others)), drawn.fingerprint)
+
+
+def read_all(task: Fewshot, variables: Tree, vectors: Embedded, names: Sequence[str]) -> dict[str, Reading]:
+    """Each reader's head chosen on the validation classes, and its scores on the novel ones."""
+    episodes = vectors.choosing, vectors.reported
 
     def one(name: str) -> Reading:
-        tried = choices(task, variables, name)
-        more = dict(zip(further, others)) if name in FURTHER else {}
-        reading = read(base[name], validation[name], novel[name], (first, second), tried, more)
-        same = reading.scores._replace(fingerprint=drawn.fingerprint)  # of the episodes as they were drawn
-        return reading._replace(scores=same)
+        sets = vectors.base[name], vectors.validation[name], vectors.novel[name]
+        further = vectors.further if name in FURTHER else {}
+        reading = read(*sets, episodes, choices(task, variables, name), further)
+        return reading._replace(scores=reading.scores._replace(fingerprint=vectors.fingerprint))
 
-    wanted = list(names or compared)
-    with ThreadPoolExecutor() as pool:  # most of the time is compiling, one program at a time
-        return dict(zip(wanted, pool.map(one, wanted)))
+    with ThreadPoolExecutor(sharding.cpu_cores()) as pool:  # most of the time is compiling, one program at a time
+        return dict(zip(names, pool.map(one, names)))
+
+
+def raw_pixels(vectors: Embedded) -> EpisodeScores:
+    """The scores of nearest neighbours by the pixels, which have no head to choose."""
+    scores = episode_accuracy(vectors.novel[RAW], vectors.reported, nearest_neighbour)
+    return scores._replace(fingerprint=vectors.fingerprint)
 
 
 def _of_episodes(
-    task: Fewshot, variables: Tree, views: tuple[tuple[str, View], ...], images: ImageSet, sets: Sequence[Episodes]
+    task: Fewshot, variables: Tree, views: Views, images: ImageSet, sets: Sequence[Episodes]
 ) -> tuple[dict[str, Local], list[Episodes]]:
     """Each view of the images that the sets of episodes use, and the sets with indices into those."""
     used, counted = compact(*sets)

@@ -11,7 +11,7 @@ from partrep.evaluate.fewshot import Episodes
 from partrep.evaluate.readers import CHOICES, Reading, Standard, standardise
 from partrep.models.heads.reconstruction import frn, init_frn
 from partrep.models.local import Local
-from partrep.tasks.fewshot_pictures import contributions, draw, pictures
+from partrep.tasks.fewshot_pictures import contributions, draw_all, pictures
 
 PARTS, WIDTH = 3, 4
 MASK = jnp.ones((5, 1), bool)
@@ -100,7 +100,7 @@ def test_a_trained_head_that_pairs_no_parts_shows_its_logits_alone():
 
 def test_a_picture_shows_the_first_query_of_each_class_beside_the_supports():
     plain = _reading("aligned")._replace(standard=Standard(jnp.zeros(()), jnp.ones(())))
-    drawn = draw(Images(set()), plain, Episodes(*(x[1] for x in _episodes(2))))
+    _, drawn = draw_all(Images(set()), plain, _episodes(2))
     assert [picture.label for picture in drawn] == [0, 1] == [picture.predicted for picture in drawn]
     assert [int(picture.query[0, 0, 0]) for picture in drawn] == [6, 7]
     assert [int(image[0, 0, 0]) for image in drawn[0].support] == [4, 5]
@@ -111,8 +111,8 @@ def test_a_picture_shows_the_first_query_of_each_class_beside_the_supports():
 def test_of_several_supports_all_count_and_the_first_is_drawn():
     images, plain = Images({1}), _reading("aligned")._replace(standard=Standard(jnp.zeros(()), jnp.ones(())))
     # The first support of the wren looks like a finch; with the second one beside it, wrens are told all the same.
-    episode = Episodes(np.int32([[0, 2], [1, 3]]), np.int32([4, 5]), np.int32([0, 1]), np.ones((2, 2), bool))
-    drawn = draw(images, plain, episode)
+    episode = Episodes(np.int32([[[0, 2], [1, 3]]]), np.int32([[4, 5]]), np.int32([[0, 1]]), np.ones((1, 2, 2), bool))
+    (drawn,) = draw_all(images, plain, episode)
     assert [picture.predicted for picture in drawn] == [0, 1]
     assert [int(image[0, 0, 0]) for image in drawn[1].support] == [0, 1]
     assert drawn[1].logits[1] > drawn[1].logits[0] + 1e-3
