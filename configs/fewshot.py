@@ -11,7 +11,7 @@ bottleneck=standardised|identity|binary (birds, folder and tfds); head=aligned|p
 (omniglot).
 
 Expected, with the commands, devices and dates in "Results" of README.md (measured by this repository):
-  parts on birds, five-way one-shot: 96 % (five seeds 94.8 +- 2.1), gap 60.5 +- 12.3; two CPU cores, three to five minutes.
+  parts on birds, five-way one-shot: 96 % (five seeds 94.8 +- 2.1), gap 60.5 +- 12.3; two CPU cores, 3 to 5 minutes.
   omniglot, background=small1, the official runs 01-10: 2.7 % error (three seeds); one CPU core, 26 minutes a seed.
 Explanation: with the aligned head, level 1 for parts, landmarks, episodic and omniglot: the parts' shares sum to the
 logit; gap has no parts to credit.

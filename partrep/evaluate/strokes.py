@@ -69,27 +69,6 @@ def stroke_difference(
     return bootstrap_interval(difference, np.asarray(groups)[first.drawings], seed)
 
 
-def order_scores(found: Found, strokes: np.ndarray, characters: np.ndarray) -> dict[str, float]:
-    """Does one part mean one stroke across the drawings of a character? Mean NMI, ARI, AMI over characters.
-
-    The drawings of a character that have its commonest number of strokes (at least two strokes, at least two
-    drawings) are pooled, the label being the order of the stroke. People mostly draw the strokes of a
-    character in one order, not always: parts that know the character and not its drawing stay below 1.
-    """
-    count = strokes.max(axis=(1, 2), initial=0)
-    scores = []
-    for character in np.unique(characters):
-        members = np.flatnonzero(characters == character)
-        usual = np.bincount(count[members]).argmax()
-        members = members[count[members] == usual]
-        if usual >= 2 and len(members) >= 2:
-            scores.append(clustering_scores(sum(_tables(found, strokes, members))))
-    if not scores:
-        raise UserError(f"found no character with two drawings of two strokes among {len(strokes)} drawings")
-    means = {f"stroke_order_{name}": float(np.mean([s[name] for s in scores])) for name in scores[0]}
-    return means | {"stroke_order_characters": float(len(scores))}
-
-
 def _tables(found: Found, strokes: np.ndarray, index: np.ndarray) -> list[np.ndarray]:
     """Counts over the ink of each drawing: strokes by parts (column 0 is the background)."""
     chosen = Found(found.assignment[index], None if found.background is None else found.background[index])

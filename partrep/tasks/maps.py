@@ -14,7 +14,7 @@ import numpy as np
 from partrep.data import birds
 from partrep.data.birds import Rendered
 from partrep.data.imageset import Batch, ImageSet
-from partrep.evaluate.discovery import Found, PartTruth, baselines, discovery_table
+from partrep.evaluate.discovery import Found, PartTruth, baselines, ceiling, discovery_table
 from partrep.evaluate.predict import predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
@@ -22,6 +22,7 @@ from partrep.tasks.fewshot import Fewshot, eval_batches, spaced
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]
+CEILING = "ceiling"  # the true parts at the resolution of the map
 TRUTH = ("part_mask", "keypoints", "visible", "box")  # what is kept of `Rendered`
 
 
@@ -89,10 +90,13 @@ def _apply(task: Fewshot, decode: Callable[..., jax.Array], render: Callable[[Ba
 
 
 def discovery_scores(train: Sampled, test: Sampled) -> dict[str, dict[str, float]]:
-    """Part discovery scores of the model and of what needs no training, at equal numbers of regions."""
+    """Part discovery scores of the model and of what needs no training, at equal numbers of regions; the ceiling."""
     found = {"model": (train.found, test.found)}
     found |= baselines(train.maps["features"], test.maps["features"], train.found, train.task.config["seed"])
-    return discovery_table(found, train.truth, test.truth, groups=test.maps["label"])
+    cells = test.maps["assignment"].shape[2:]
+    best = {CEILING: (ceiling(train.truth, *cells), ceiling(test.truth, *cells))}
+    table = discovery_table(found, train.truth, test.truth, groups=test.maps["label"])
+    return table | discovery_table(best, train.truth, test.truth)
 
 
 COLUMNS = {
@@ -118,11 +122,15 @@ def discovery_page(table: Mapping[str, Mapping[str, float]]) -> Discovery | None
     rows = tuple(
         Score(name, {c: scores[k] for c, (k, _) in COLUMNS.items()}, _intervals(scores), reference=name == "model")
         for name, scores in table.items()
+        if name != CEILING
     )
+    best = table.get(CEILING)
+    most = "True parts themselves, at the map's resolution, score AMI {ami_foreground:.2f} and part IoU {iou_mean:.2f}."
     return Discovery(
         rows,
         lower_is_better=frozenset({"keypoint error"}),
         descriptions={column: text for column, (_, text) in COLUMNS.items()},
         note="Images of the novel classes, equal numbers of regions for all; the baselines read the same features."
-        + (" Intervals by bootstrap over classes." if any(row.intervals for row in rows) else ""),
+        + (" Intervals by bootstrap over classes." if any(row.intervals for row in rows) else "")
+        + (" " + most.format(**best) if best else ""),
     )

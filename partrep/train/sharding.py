@@ -163,10 +163,6 @@ def broadcast(value: int) -> int:
 
 
 def everywhere(value: bool) -> bool:
-    """Whether `value` holds in every process."""
+    """Whether `value` holds in every process; waits until all have come to this line."""
     return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
 
-
-def barrier(name: str) -> None:
-    """Waits until every process has come to this line."""
-    multihost_utils.sync_global_devices(name)

@@ -11,7 +11,7 @@ from partrep.data.omniglot import Omniglot
 from partrep.discovery import DISCOVERY
 from partrep.discovery.maps import one_hot_maps
 from partrep.evaluate.discovery import Found
-from partrep.evaluate.strokes import order_scores, stroke_difference, stroke_scores
+from partrep.evaluate.strokes import stroke_difference, stroke_scores
 
 GENERATOR = np.random.default_rng(0)
 
@@ -52,20 +52,6 @@ def test_one_part_scores_zero_and_groups_give_an_interval():
     assert means["stroke_ami"] == means["stroke_ami_low"] == means["stroke_ari_high"] == 0.0
 
 
-def test_order_scores_pool_the_drawings_of_a_character():
-    """Two characters of two strokes: the same parts in every drawing score 1, exchanged ones about 0."""
-    strokes = np.zeros((8, 8, 8), np.uint8)
-    strokes[:, 1], strokes[:, 5] = 1, 2
-    parts = strokes.astype(int)
-    characters = np.repeat([0, 1], 4)
-    assert order_scores(Found(one_hot_maps(parts, 3)), strokes, characters)[
-        "stroke_order_ami"
-    ] == pytest.approx(1.0)
-    parts[::2] = np.where(parts[::2] > 0, 3 - parts[::2], 0)
-    swapped = order_scores(Found(one_hot_maps(parts, 3)), strokes, characters)
-    assert abs(swapped["stroke_order_ami"]) < 0.02 and swapped["stroke_order_characters"] == 2.0
-
-
 def test_differences_are_paired_by_drawing():
     strokes = drawings()
     good = stroke_scores(Found(one_hot_maps(strokes.astype(int), 4)), strokes)
@@ -94,5 +80,3 @@ def test_refusals():
         stroke_scores(Found(np.ones((1, 2, 4, 4))), drawings(1))
     with pytest.raises(UserError, match="6 stroke masks for maps of 2"):
         stroke_scores(Found(np.ones((2, 2, 4, 4))), drawings())
-    with pytest.raises(UserError, match="no character"):
-        order_scores(Found(np.ones((3, 2, 4, 4))), drawings(3), np.arange(3))

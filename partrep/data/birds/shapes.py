@@ -51,7 +51,6 @@ TEXTURES = np.array(
     ],
     np.float32,
 )
-TEXTURE_NAMES = ("plain", "bars", "stripes", "rings", "checks", "spots", "half")
 
 
 def _powers(cosines: np.ndarray) -> np.ndarray:
