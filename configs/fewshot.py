@@ -192,8 +192,9 @@ def _smoke(config: ConfigDict) -> ConfigDict:
         config.data.images = (4, 4, 2)  # as many validation as novel images: the readers share their programs
     if config.evaluation.get("warps"):
         config.evaluation.warps = 2
-    for kind in config.evaluation.further.values():
-        kind.update(queries=1, episodes=10)
+    if "hard" in config.evaluation.further:
+        hard = dict(config.evaluation.further.hard, queries=1, episodes=10)
+        config.evaluation.further = dict(hard=hard)  # as many as the others: they share their programs
     heads = ("mean", "aligned by length", "mutual")
     config.evaluation.update(
         queries=1, episodes=10, validation_episodes=10, heads=heads, discovery_images=16, pictures=1

@@ -105,7 +105,7 @@ def test_birds(preset, tmp_path, monkeypatch, capsys):
         check_run(tmp_path, launch(monkeypatch, capsys, f"{FEWSHOT}:{preset},smoke", f"--workdir={tmp_path}"))
         again, provenance = numbers(tmp_path)
         assert again == results and (tmp_path / "metrics.jsonl").read_text() == trained
-        assert provenance["test_evaluations"] == 2 * 6  # by both starts: four readers, one of them on two further kinds
+        assert provenance["test_evaluations"] == 2 * 5  # by both starts: four readers, one of them on a further kind
 
 
 def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys, compiled):
@@ -129,6 +129,8 @@ def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compi
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     argv = [f"{FEWSHOT}:episodic,smoke", "--config.evaluation.batch_size=97", "--config.train.log_every=1"]
+    # Small steps, so that rounding does not grow: then maps and accuracies are those of the same network.
+    argv += [f"--config.stages.{stage}.optimizer.learning_rate=1e-5" for stage in ("classify", "episodes")]
     launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'one'}")
     joined = [*argv, f"--workdir={tmp_path / 'two'}", "--distributed", f"--coordinator=localhost:{port}"]
     pair = [start(compiled, *joined, "--processes=2", f"--process={i}", stderr=subprocess.PIPE) for i in (0, 1)]
@@ -143,7 +145,8 @@ def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compi
     rows = [list(map(json.loads, (tmp_path / n / "metrics.jsonl").read_text().splitlines())) for n in ("one", "two")]
     assert [row["stage"] for row in rows[0]] == ["classify"] * 4 + ["episodes"] * 4
     for one, two in zip(*rows, strict=True):
-        assert (two["step"], two["loss"]) == (one["step"], pytest.approx(one["loss"], rel=1e-3))
+        for name in ("step", "loss", "gradient_norm"):
+            assert two[name] == pytest.approx(one[name], rel=1e-3), (name, one["step"])
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen, seconds: float = 300) -> None:
@@ -242,7 +245,7 @@ def write_omniglot(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("keys", ["", ",augmentation=none", ",augmentation=rotated,method=landmarks"])
+@pytest.mark.parametrize("keys", ["", ",augmentation=none,method=landmarks"])
 def test_omniglot(keys, tmp_path, monkeypatch, capsys):
     folder = write_omniglot(tmp_path / "omniglot")
     argv = [f"{FEWSHOT}:omniglot,smoke,background=small1{keys}", f"--config.data.dir={folder}"]
