@@ -36,6 +36,7 @@ COMPARED = (
     ("data", "name"),
     *(("evaluation", name) for name in ("ways", "shots", "queries", "episodes")),
 )  # what must be the same in all runs; the data of the official runs and the episodes are compared again at the end
+NOTE = "Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode."
 
 
 class Planned(NamedTuple):
@@ -47,7 +48,6 @@ class Planned(NamedTuple):
     folder: pathlib.Path
     config: ConfigDict
 
-NOTE = "Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode."
 
 def main(overrides: list[str]) -> None:
     """Runs what is missing, then makes the table."""

@@ -78,8 +78,7 @@ def score_runs(predicted: np.ndarray, runs: Sequence, seed: int = 0) -> dict[str
     wrong = 100.0 * (predicted != truth)
     by_run, alphabets = wrong.mean(axis=1), np.array([run.alphabet for run in runs])
     scores = {"oneshot_error": float(wrong.mean()), "oneshot_trials": float(wrong.size)}
-    if len(set(alphabets)) > 1:
-        interval = bootstrap_interval(wrong.ravel(), np.repeat(alphabets, wrong.shape[1]), seed)
+    if interval := _over_alphabets(wrong, runs, seed):
         scores |= {"oneshot_error_low": interval.low, "oneshot_error_high": interval.high}
     if len(runs) > 1:
         scores["oneshot_error_sd_runs"] = float(by_run.std(ddof=1))
@@ -100,8 +99,12 @@ def error_difference(first: np.ndarray, second: np.ndarray, runs: Sequence, seed
     25.0
     """
     truth = np.stack([np.asarray(run.truth) for run in runs])
-    difference = 100.0 * ((first != truth).astype(float) - (second != truth))
+    return _over_alphabets(100.0 * ((first != truth).astype(float) - (second != truth)), runs, seed)
+
+
+def _over_alphabets(values: np.ndarray, runs: Sequence, seed: int) -> Interval | None:
+    """Mean of the values [R,T] of all trials, its interval by bootstrap over alphabets; None with one alphabet."""
     alphabets = np.array([run.alphabet for run in runs])
     if len(set(alphabets)) == 1:
         return None
-    return bootstrap_interval(difference.ravel(), np.repeat(alphabets, truth.shape[1]), seed)
+    return bootstrap_interval(values.ravel(), np.repeat(alphabets, values.shape[1]), seed)

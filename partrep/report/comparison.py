@@ -128,7 +128,7 @@ def _row(label: str, runs: Sequence[Run], name: str, reference: np.ndarray | Non
         note=single.note,
         seeds=tuple(scores.mean(axis=1).tolist()) if len(scores) > 1 else (),
         details={key: _joined([row.details.get(key, "") for row in made]) for key in single.details},
-        further={heading: _ends(over_seeds(scores)) for heading, scores in _further_tables(runs, name).items()},
+        further={heading: _known(over_seeds(scores)) for heading, scores in _further_tables(runs, name).items()},
     )
 
 
@@ -139,15 +139,15 @@ def _further_tables(runs: Sequence[Run], name: str) -> dict[str, np.ndarray]:
 
 def _further_differences(
     first: tuple[Sequence[Run], str], other: tuple[Sequence[Run], str]
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, Interval]:
     """The first reader's scores minus the other's in each further setting that both have."""
     one, two = _further_tables(*first), _further_tables(*other)
-    return {heading: _ends(paired(one[heading], two[heading])) for heading in two if heading in one}
+    return {heading: _known(paired(one[heading], two[heading])) for heading in two if heading in one}
 
 
-def _ends(interval: Interval | None) -> tuple[float, float, float]:
+def _known(interval: Interval | None) -> Interval:
     assert interval is not None  # a further setting has episodes
-    return interval.mean, interval.low, interval.high
+    return interval
 
 
 def _joined(texts: Sequence[str]) -> str:

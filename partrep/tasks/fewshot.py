@@ -366,14 +366,17 @@ def locals_of(
     return predict(_warped_viewer(task, images.warped, views), (variables, moves), batches)
 
 
+def _in_views(task: Fewshot, variables: Tree, images: jax.Array, views: Views) -> dict[str, Local]:
+    outputs = task.outputs(variables, images)
+    return {name: view(outputs) if view else pixel_local(images, side=16) for name, view in views}
+
+
 @functools.cache
 def _viewer(task: Fewshot, decode: Callable[..., jax.Array], views: Views):
     """The function that `predict` compiles; kept, so that sets of one renderer share a program."""
 
     def apply(variables: Tree, batch: Batch) -> dict[str, Local]:
-        images = decode(batch, None)
-        outputs = task.outputs(variables, images)
-        return {name: view(outputs) if view else pixel_local(images, side=16) for name, view in views}
+        return _in_views(task, variables, decode(batch, None), views)
 
     return apply
 
@@ -384,9 +387,7 @@ def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: Views
 
     def apply(given: tuple[Tree, Warp], batch: Batch) -> dict[str, Local]:
         def one(move: Warp) -> dict[str, Local]:
-            images = warped(batch, move)
-            outputs = task.outputs(given[0], images)
-            return {name: view(outputs) if view else pixel_local(images, side=16) for name, view in views}
+            return _in_views(task, given[0], warped(batch, move), views)
 
         return {name: join(local) for name, local in jax.lax.map(one, given[1]).items()}
 

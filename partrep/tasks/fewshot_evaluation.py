@@ -14,6 +14,7 @@ from partrep.evaluate.fewshot import (
     paired_difference,
 )
 from partrep.evaluate.readers import Reading
+from partrep.metrics.intervals import Interval
 from partrep.report.content import FewshotPage, PartGallery, Result
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot
@@ -47,12 +48,13 @@ def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Out
     more = len(further) * sum(name in readers.FURTHER for name in views)
     evaluations = count(len(views) + 2 + more)  # the untrained model and raw pixels besides
     untrained = sharding.init_replicated(task.init, init_key(task.config["seed"]))
-    before, vectors = readers.embed(task, untrained, views, {}), readers.embed(task, variables, views, further)
+    episodes = readers.novel_episodes(task)
+    before = readers.embed(task, untrained, views, episodes, {})
+    vectors = readers.embed(task, variables, views, episodes, further)
     readings = {
         UNTRAINED: readers.read_all(task, untrained, before, [main])[main],
         **readers.read_all(task, variables, vectors, list(views)),
     }
-    episodes = readers.novel_episodes(task)
     scores = {RAW: readers.raw_pixels(vectors), **{name: reading.scores for name, reading in readings.items()}}
     rows = result_rows(scores, readings, main)
     discovery = discovery_scores(held_out, novel) if task.data.novel.truth and main == PARTS else {}
@@ -103,14 +105,12 @@ def result_rows(scores: Mapping[str, EpisodeScores], readings: Mapping[str, Read
     return tuple(rows)
 
 
-def _further(reading: Reading) -> dict[str, tuple[float, float, float]]:
-    intervals = {_heading(name): score.interval for name, score in reading.further.items()}
-    return {heading: (each.mean, each.low, each.high) for heading, each in intervals.items()}
+def _further(reading: Reading) -> dict[str, Interval]:
+    return {_heading(name): score.interval for name, score in reading.further.items()}
 
 
-def _leads(first: Reading, other: Reading) -> dict[str, tuple[float, float, float]]:
-    found = {_heading(name): paired_difference([first.further[name]], [score]) for name, score in other.further.items()}
-    return {heading: (lead.mean, lead.low, lead.high) for heading, lead in found.items()}
+def _leads(first: Reading, other: Reading) -> dict[str, Interval]:
+    return {_heading(name): paired_difference([first.further[name]], [score]) for name, score in other.further.items()}
 
 
 def _heading(name: str) -> str:
@@ -126,18 +126,18 @@ def flat(
     """`{name: number}` of everything measured."""
     made: dict[str, float] = {}
     for name, score in scores.items():
-        made |= _interval(f"novel/{slug(name)}/accuracy", score.interval)
+        made |= with_interval(f"novel/{slug(name)}/accuracy", score.interval)
         if name in readings:
             made[f"validation/{slug(name)}/accuracy"] = readings[name].validation
             made[f"novel/{slug(name)}/vectors"] = readings[name].vectors
             for kind, further in readings[name].further.items():
-                made |= _interval(f"novel/{slug(name)}/{kind}_accuracy", further.interval)
+                made |= with_interval(f"novel/{slug(name)}/{kind}_accuracy", further.interval)
                 if name != main:
                     lead = paired_difference([readings[main].further[kind]], [further])
-                    made |= _interval(f"novel/{slug(main)}_minus_{slug(name)}/{kind}", lead)
+                    made |= with_interval(f"novel/{slug(main)}_minus_{slug(name)}/{kind}", lead)
         if name != main:
             difference = paired_difference([scores[main]], [score])
-            made |= _interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
+            made |= with_interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
     for method, table in discovery.items():
         made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
     return made
@@ -172,7 +172,8 @@ def further_note(name: str, kind: Mapping[str, Any]) -> str:
     return f"{_heading(name).capitalize()}: {size}, {kind['queries']} queries each{shared}."
 
 
-def _interval(name: str, interval) -> dict[str, float]:
+def with_interval(name: str, interval: Interval) -> dict[str, float]:
+    """A mean and the ends of its interval as results of that name."""
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 

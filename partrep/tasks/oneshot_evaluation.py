@@ -27,6 +27,7 @@ from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot, View, locals_of, spaced
+from partrep.tasks.fewshot_evaluation import slug, with_interval
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.oneshot_pictures import Matching, pictures
 from partrep.tasks.outcome import Outcome
@@ -185,14 +186,13 @@ def flat(
     """
     made = dict(tables[main])
     for name, table in tables.items():
-        made[f"oneshot_error/{name.replace(' ', '_')}"] = table["oneshot_error"]
+        made[f"oneshot_error/{slug(name)}"] = table["oneshot_error"]
     for name, lead in leads.items():
         if lead is not None:
-            ends = {"": lead.mean, "_low": lead.low, "_high": lead.high}
-            made |= {f"oneshot_error_minus/{name.replace(' ', '_')}{end}": value for end, value in ends.items()}
+            made |= with_interval(f"oneshot_error_minus/{slug(name)}", lead)
     for name, choice in heads.items():
         if not np.isnan(choice.accuracy):
-            made[f"validation_error/{name.replace(' ', '_')}"] = 100 * (1 - choice.accuracy)
+            made[f"validation_error/{slug(name)}"] = 100 * (1 - choice.accuracy)
     for name, table in strokes.items():
         made |= {f"strokes/{name}/{score}": value for score, value in table.items()}
     return made

@@ -151,15 +151,16 @@ class Embedded(NamedTuple):
     """of the reported episodes as they were drawn"""
 
 
-def embed(task: Fewshot, variables: Tree, compared: Mapping[str, View], further: Mapping[str, Episodes]) -> Embedded:
+def embed(
+    task: Fewshot, variables: Tree, compared: Mapping[str, View], drawn: Episodes, further: Mapping[str, Episodes]
+) -> Embedded:
     """Reads each image once, in one program for all views and for the pixels themselves.
 
-    `further`: more kinds of novel episodes.
+    `drawn`: the novel episodes that are reported; `further`: more kinds of them.
     """
     assert task.data.validation is not None and task.data.novel is not None
     held_out, views = task.data.held_out, (*compared.items(), (RAW, None))
     base = locals_of(task, variables, held_out, views, spaced(held_out, STATISTICS))
-    drawn = novel_episodes(task)
     validation, (choosing,) = _of_episodes(task, variables, views, task.data.validation, [validation_episodes(task)])
     novel, (reported, *others) = _of_episodes(task, variables, views, task.data.novel, [drawn, *further.values()])
     return Embedded(base, validation, novel, choosing, reported, dict(zip(further, others)), drawn.fingerprint)

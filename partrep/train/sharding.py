@@ -165,4 +165,3 @@ def broadcast(value: int) -> int:
 def everywhere(value: bool) -> bool:
     """Whether `value` holds in every process; waits until all have come to this line."""
     return bool(np.all(multihost_utils.process_allgather(np.asarray(value))))
-
