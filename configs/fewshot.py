@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-# The weights of `tasks.fewshot.PART_TERMS`, each a key of the config.
+# The weights of `tasks.part_terms.PART_TERMS`, each a key of the config.
 PART_LOSSES = ("bit_balance", "bit_decorrelation", "concentration", "entropy", "map_decorrelation", "orthogonality",
                "presence", "spread", "total_variation")  # fmt: skip
 # Slots that move as fast as the rest of the network can stay on one place for hundreds of steps.

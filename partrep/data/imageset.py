@@ -33,6 +33,7 @@ class ImageSet:
         class_parts: i32 [C,6], the value of each part of each class of birds; None where classes are no code.
         truth: (batch) -> the true parts of the images (`birds.Rendered`); None where they are not known.
         warped: (batch, `Warp` of one warp) -> the images, all under that warp; None where they are rendered.
+        target: (batch) -> f32 [m,C], the exact class posterior of what the images show; None where it is one class.
     """
 
     labels: np.ndarray
@@ -45,6 +46,7 @@ class ImageSet:
     class_parts: np.ndarray | None = None
     truth: Callable[[Batch], birds.Rendered] | None = None
     warped: Callable[[Batch, transforms.Warp], jax.Array] | None = None
+    target: Callable[[Batch], jax.Array] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,26 +57,42 @@ class ImageSet:
         return int(self.labels.max()) + 1
 
 
-def of_birds(world: birds.World, group: str, split: str, size: int) -> ImageSet:
-    """The birds of a group of classes, rendered inside the step at `size` x `size` pixels."""
+def of_birds(world: birds.World, group: str, split: str, size: int, habitat: str = "world") -> ImageSet:
+    """The birds of a group of classes, rendered inside the step at `size` x `size` pixels.
+
+    `habitat` names the test sets of a shortcut, see `birds.sample`. Where training birds lack parts (`absence`), the
+    target is the exact posterior.
+    """
     part = world.split(group, split)
 
     def load(indices: np.ndarray) -> Batch:
         return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
 
-    decode, truth = _renderers(world, size)
-    print_ = fingerprint(birds.VERSION, world.settings, repr(world), group, split, size)
+    def target(batch: Batch) -> jax.Array:
+        return birds.class_posterior(world, group, birds.sample(world, batch["keys"], batch["values"], habitat))
+
+    decode, truth = _renderers(world, size, habitat)
+    other = () if habitat == "world" else (habitat,)
+    print_ = fingerprint(birds.VERSION, world.settings, repr(world), group, split, size, *other)
+    lacking = world.absence and split == "train"
     return ImageSet(
-        part.labels, load, decode, print_, names=tuple(world.names(group)), class_parts=part.classes, truth=truth
+        part.labels,
+        load,
+        decode,
+        print_,
+        names=tuple(world.names(group)),
+        class_parts=part.classes,
+        truth=truth,
+        target=target if lacking else None,
     )
 
 
 @functools.cache
-def _renderers(world: birds.World, size: int):
+def _renderers(world: birds.World, size: int, habitat: str):
     """`decode` and `truth` of `ImageSet`: the same ones for all sets of a world, so that they share programs."""
 
     def scene(batch: Batch) -> birds.Scene:
-        return birds.sample(world, batch["keys"], batch["values"])
+        return birds.sample(world, batch["keys"], batch["values"], habitat)
 
     def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
         # Every image has a nuisance of its own already, so training adds no augmentation to it.

@@ -12,6 +12,7 @@ from partrep.metrics.intervals import (
     sign_flip_test,
 )
 from partrep.metrics.keypoints import keypoint_error
+from partrep.metrics.rank import spearman
 from partrep.metrics.segments import part_overlap
 
 METRICS = {
@@ -26,4 +27,5 @@ METRICS = {
     "paired_interval": paired_interval,
     "part_overlap": part_overlap,
     "sign_flip_test": sign_flip_test,
+    "spearman": spearman,
 }

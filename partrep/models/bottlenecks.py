@@ -1,4 +1,7 @@
-"""Bottlenecks: part vectors [B,K,D] in, codes [B,K,M] out; constraints on what a part may say."""
+"""Bottlenecks: part vectors [B,K,D] in, codes [B,K,M] out; constraints on what a part may say.
+
+`affine` says whether, in evaluation, the codes of a part are affine in its vector.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +95,8 @@ class Identity(nn.Module):
     (1, 2, 3)
     """
 
+    affine = True
+
     @nn.compact
     def __call__(self, vectors: jax.Array, train: bool) -> jax.Array:
         """Returns the vectors."""
@@ -133,6 +138,7 @@ class Binary(nn.Module):
     bits: int = 64
     noise: str = "none"
     temperature: float = 1.0
+    affine = False
 
     @nn.compact
     def __call__(self, vectors: jax.Array, train: bool) -> jax.Array:
@@ -192,6 +198,7 @@ class Standardised(nn.Module):
 
     width: int | None = None
     epsilon: float = 1e-6
+    affine = True
 
     @nn.compact
     def __call__(self, vectors: jax.Array, train: bool) -> jax.Array:

@@ -18,6 +18,9 @@ class PartOutputs:
         codes: [B,K,M], the part vectors after the bottleneck.
         logits: f32 [B,C]; None where the model has no classifier.
         embedding: f32 [B,E], one vector an image, the presence-weighted mean of the codes.
+        contributions: f32 [B,K,C], what each part adds to each logit in evaluation; their sum over the parts is the
+            logit less the bias. None where the model has no classifier. Costs nothing where it is not read: a
+            compiled program computes what it returns.
     """
 
     features: jax.Array
@@ -25,3 +28,4 @@ class PartOutputs:
     codes: jax.Array
     logits: jax.Array | None
     embedding: jax.Array
+    contributions: jax.Array | None = None

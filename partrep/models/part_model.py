@@ -65,8 +65,17 @@ class PartModel(nn.Module):
         features = self.backbone(standardise(image), train)
         parts = self.method(features, train)
         codes = self.bottleneck(part_vectors(parts), train)
-        logits = None if self.head is None else self.head(codes, parts.presence, train)
-        return PartOutputs(features, parts, codes, logits, weighted_mean(codes, parts.presence))
+        embedding = weighted_mean(codes, parts.presence)
+        if self.head is None:
+            return PartOutputs(features, parts, codes, None, embedding)
+        logits = self.head(codes, parts.presence, train)
+        shares = self.head.contributions(codes, parts.presence)
+        return PartOutputs(features, parts, codes, logits, embedding, shares)
+
+    def classify(self, vectors: jax.Array, presence: jax.Array) -> jax.Array:
+        """Part vectors [B,K,D] and presence [B,K] -> logits [B,C], in evaluation mode."""
+        assert self.head is not None
+        return self.head(self.bottleneck(vectors, False), presence, False)
 
 
 def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Module:

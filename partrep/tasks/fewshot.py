@@ -22,23 +22,19 @@ from partrep.data.episodes import EpisodeBatches, EpisodeSampler
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pairs import PairBatches, invent_classes
-from partrep.data.pipeline import EvalBatches, Prefetched, TrainBatches
+from partrep.data.pipeline import Prefetched
 from partrep.data.transforms import Warp, WarpSettings
 from partrep.evaluate.fewshot import draw_episodes, episode_accuracy, pixel_local
 from partrep.evaluate.predict import predict
 from partrep.evaluate.views import join
-from partrep.losses.binary import bit_balance, bit_decorrelation
 from partrep.losses.classification import softmax_cross_entropy
-from partrep.losses.concentration import concentration, spread
-from partrep.losses.entropy import assignment_entropy
-from partrep.losses.orthogonality import map_decorrelation, orthogonality
-from partrep.losses.presence import presence
-from partrep.losses.total_variation import total_variation
 from partrep.models import local_views
 from partrep.models.heads import FEWSHOT_HEADS, FEWSHOT_INIT
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build
+from partrep.tasks.batches import ClassBatches, eval_batches
+from partrep.tasks.part_terms import part_terms
 from partrep.train import sharding
 from partrep.train.loop import Every, Hooks, Settings, fit
 from partrep.train.stages import Aux, Stage, Terms, stream
@@ -47,20 +43,6 @@ from partrep.train.state import TrainState, Tree
 View = Callable[[PartOutputs], Local]
 Views = tuple[tuple[str, View | None], ...]
 """Ways to read an image by name; None is the image's own pixels."""
-
-# Terms that ask something of the parts or codes themselves; each is a mean over the batch.
-PART_TERMS = {
-    "concentration": lambda out: concentration(out.parts.assignment).mean(),
-    "spread": lambda out: spread(out.parts.assignment).mean(),
-    "total_variation": lambda out: total_variation(out.parts.assignment).mean(),
-    "entropy": lambda out: assignment_entropy(out.parts.assignment, out.parts.background).mean(),
-    "orthogonality": lambda out: orthogonality(out.parts.vectors).mean(),
-    "map_decorrelation": lambda out: map_decorrelation(out.parts.assignment).mean(),
-    "presence": lambda out: presence(out.parts.assignment),
-    "bit_balance": lambda out: bit_balance(out.codes),
-    "bit_decorrelation": lambda out: bit_decorrelation(out.codes),
-}
-
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each task
 class Fewshot:
@@ -145,7 +127,7 @@ def classification_loss(
     assert outputs.logits is not None
     entropy = softmax_cross_entropy(outputs.logits, batch["label"], smoothing).mean()
     correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
-    terms = {"classification": (entropy, 1.0), **part_terms(task, outputs)}
+    terms = {"classification": (entropy, 1.0), **part_terms(task.config["losses"], outputs)}
     return terms, Aux(model_state, loss_state, {"accuracy": correct})
 
 
@@ -171,7 +153,7 @@ def pairs_loss(
     terms = {
         "classification": (entropy.sum() / known, 1.0),
         "pairs": (episode, settings["weight"]),
-        **part_terms(task, outputs),
+        **part_terms(task.config["losses"], outputs),
     }
     return terms, Aux(model_state, loss_state, {"accuracy": correct.sum() / known, "pairs_accuracy": right})
 
@@ -209,28 +191,8 @@ def episodic_loss(
     logits = jax.vmap(one)(local)
     entropy = softmax_cross_entropy(logits.reshape(-1, logits.shape[-1]), batch["query_label"].reshape(-1)).mean()
     correct = (logits.argmax(-1) == batch["query_label"]).mean()
-    terms = {"episodes": (entropy, 1.0), **part_terms(task, outputs)}
+    terms = {"episodes": (entropy, 1.0), **part_terms(task.config["losses"], outputs)}
     return terms, Aux(model_state, loss_state, {"accuracy": correct})
-
-
-def part_terms(task: Fewshot, outputs: PartOutputs) -> Terms:
-    """The configured terms on parts and codes, with their weights."""
-    return {
-        name: (lookup(PART_TERMS, name, "part loss")(outputs), weight)
-        for name, weight in sorted(task.config["losses"].items())
-        if weight
-    }
-
-
-class ClassBatches:
-    """Batch t of the base classes: what the step needs to make the images, and their labels."""
-
-    def __init__(self, images: ImageSet, batch_size: int, seed: int):
-        self.images = images
-        self.order = TrainBatches(len(images), batch_size, seed, sharding.process_index(), sharding.process_count())
-
-    def __getitem__(self, t: int) -> Batch:
-        return self.images.load(self.order[t]["index"])
 
 
 class LoadedPairs:
@@ -392,22 +354,3 @@ def _warped_viewer(task: Fewshot, warped: Callable[..., jax.Array], views: Views
         return {name: join(local) for name, local in jax.lax.map(one, given[1]).items()}
 
     return apply
-
-
-def eval_batches(images: ImageSet, batch_size: int, indices: np.ndarray | None = None):
-    """Padded batches of every image, or of those at `indices`, in order, as `predict` takes them.
-
-    Each process gets its slice of them; a batch size that the processes do not divide is rounded up.
-    """
-    chosen = np.arange(len(images)) if indices is None else indices
-    processes = sharding.process_count()
-    size = -(-batch_size // processes) * processes
-    order = EvalBatches(len(chosen), size, sharding.process_index(), processes)
-    for t in range(len(order)):
-        batch = order[t]
-        yield {**images.load(chosen[batch["index"]]), "valid": batch["valid"]}
-
-
-def spaced(images: ImageSet, most: int) -> np.ndarray:
-    """Indices of at most `most` evenly spaced images of a set."""
-    return np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64)

@@ -14,6 +14,7 @@ from partrep.evaluate.discovery import refuse_small_parts
 from partrep.evaluate.readers import PAIR_PARTS, READER_HEADS
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
+from partrep.tasks.batches import spaced
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.maps import TRUTH, bird_truth
 from partrep.tasks.readers import DENSE, GRID, KMEANS, PARTS, POOLED
@@ -172,7 +173,7 @@ def trace_readers(task: Fewshot, state: TrainState) -> None:
         known = "; ".join(PAIR_PARTS)
         raise UserError(f"config.evaluation.heads are {heads}; expected one for the parts too: {known}")
     if parts > 1 and images.truth is not None and min(grid) < SURE_GRID:
-        drawn = jax.device_get(jax.jit(images.truth)(images.load(fewshot.spaced(images, 98))))
+        drawn = jax.device_get(jax.jit(images.truth)(images.load(spaced(images, 98))))
         refuse_small_parts(bird_truth(*(getattr(drawn, name) for name in TRUTH)), tuple(grid))
     reader = task.config["evaluation"].get("reader", POOLED)
     if parts == 1 and reader not in (POOLED, DENSE):

@@ -18,7 +18,8 @@ from partrep.evaluate.discovery import Found, PartTruth, baselines, ceiling, dis
 from partrep.evaluate.predict import predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
-from partrep.tasks.fewshot import Fewshot, eval_batches, spaced
+from partrep.tasks.batches import eval_batches, spaced
+from partrep.tasks.fewshot import Fewshot
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]

@@ -26,7 +26,8 @@ from partrep.metrics.intervals import Interval
 from partrep.models.local import Local
 from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, Score
 from partrep.tasks import readers
-from partrep.tasks.fewshot import Fewshot, View, locals_of, spaced
+from partrep.tasks.batches import spaced
+from partrep.tasks.fewshot import Fewshot, View, locals_of
 from partrep.tasks.fewshot_evaluation import slug, with_interval
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.oneshot_pictures import Matching, pictures

@@ -26,7 +26,8 @@ from partrep.evaluate.readers import CHOICES, PAIR_PARTS, READER_HEADS, Reading,
 from partrep.models import local_views
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
-from partrep.tasks.fewshot import Fewshot, View, Views, locals_of, sampler, spaced
+from partrep.tasks.batches import spaced
+from partrep.tasks.fewshot import Fewshot, View, Views, locals_of, sampler
 from partrep.train import sharding
 from partrep.train.state import Tree
 

@@ -16,6 +16,7 @@ from partrep.models.heads.aligned import aligned
 from partrep.models.local import Local
 from partrep.models.part_model import build
 from partrep.tasks import fewshot
+from partrep.tasks.part_terms import part_terms
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_episode_batches_hold_new_queries_of_the_support_classes(task):
 def test_part_terms_carry_their_weights(task):
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
     outputs = task.outputs(task.init(jax.random.key(0)), images)
-    terms = fewshot.part_terms(task, outputs)
+    terms = part_terms(task.config["losses"], outputs)
     assert {name: weight for name, (_, weight) in terms.items()} == {"orthogonality": 0.5, "presence": 0.25}
 
 

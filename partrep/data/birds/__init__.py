@@ -2,6 +2,7 @@
 
 from partrep.data.birds import interventions
 from partrep.data.birds.code import posterior
+from partrep.data.birds.evidence import class_posterior
 from partrep.data.birds.render import HABITAT_NAMES, Rendered, fingerprint, render
 from partrep.data.birds.scene import Scene, flock, sample
 from partrep.data.birds.source import Birds
@@ -19,6 +20,7 @@ __all__ = [
     "Scene",
     "Split",
     "World",
+    "class_posterior",
     "fingerprint",
     "flock",
     "interventions",

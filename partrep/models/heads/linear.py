@@ -2,7 +2,7 @@
 
 Each has a method `contributions(codes, presence) -> f32 [B,K,C]`, what every part added to every logit;
 summed over parts it gives the evaluation logit less the bias. It is exact in the strong sense (a part's share
-does not depend on the other parts) where the docstring says that the head is linear in the codes.
+does not depend on the other parts) where the head is linear in the codes, which `linear_in_codes` says.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Linear(nn.Module):
 
     classes: int
     dropout: float = 0.0
+    linear_in_codes = True
 
     @nn.compact
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -87,6 +88,7 @@ class Concat(nn.Module):
     """
 
     classes: int
+    linear_in_codes = True
 
     @nn.compact
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -125,6 +127,7 @@ class Cosine(nn.Module):
 
     classes: int
     scale: float = 10.0
+    linear_in_codes = False
 
     @nn.compact
     def contributions(self, codes: jax.Array, presence: jax.Array) -> jax.Array:
@@ -160,6 +163,7 @@ class ConcatCosine(nn.Module):
 
     classes: int
     scale: float = 10.0
+    linear_in_codes = False
 
     @nn.compact
     def contributions(self, codes: jax.Array, presence: jax.Array) -> jax.Array:
@@ -196,6 +200,7 @@ class PartsCosine(nn.Module):
     classes: int
     scale: float = 10.0
     shared: bool = False
+    linear_in_codes = False
 
     @nn.compact
     def contributions(self, codes: jax.Array, presence: jax.Array) -> jax.Array:
