@@ -8,13 +8,14 @@ need none of these.
 
 from __future__ import annotations
 
+from partrep.explain.auditing import Audit, audit
 from partrep.explain.cam import cam, grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, opti_cam, score_cam
 from partrep.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
 from partrep.explain.model import Explained
 from partrep.explain.occlusion import occlusion
 from partrep.explain.shapley import shapley_map
 
-__all__ = ["EXPLANATIONS", "Explained"]
+__all__ = ["EXPLANATIONS", "Audit", "Explained", "audit"]
 
 EXPLANATIONS = {
     "cam": cam,

@@ -62,7 +62,14 @@ class PartModel(nn.Module):
 
     def __call__(self, image: jax.Array, train: bool) -> PartOutputs:
         """Images f32 [B,H,W,C] in [0,1] -> every named array of the model."""
-        features = self.backbone(standardise(image), train)
+        return self.from_features(self.encode(image, train), train)
+
+    def encode(self, image: jax.Array, train: bool = False) -> jax.Array:
+        """Images f32 [B,H,W,C] in [0,1] -> features [B,h,w,D]."""
+        return self.backbone(standardise(image), train)
+
+    def from_features(self, features: jax.Array, train: bool = False) -> PartOutputs:
+        """Features [B,h,w,D] of the backbone -> every named array of the model."""
         parts = self.method(features, train)
         codes = self.bottleneck(part_vectors(parts), train)
         embedding = weighted_mean(codes, parts.presence)

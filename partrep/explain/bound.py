@@ -1,0 +1,88 @@
+"""Explanations bound to a part model: functions on NumPy arrays, as the audit takes them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from partrep.explain.auditing import Explain
+from partrep.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, opti_cam, score_cam
+from partrep.explain.contributions import level, location_contributions, spread_contributions
+from partrep.explain.effects import Predict
+from partrep.explain.gradients import input_gradient, integrated_gradients
+from partrep.explain.model import Explained
+from partrep.explain.occlusion import occlusion
+from partrep.models.part_model import PartModel
+
+BATCH = 49
+"""Images explained at once."""
+
+POST_HOC: Mapping[str, Callable[..., jax.Array]] = {
+    "grad-cam": grad_cam,
+    "grad-cam++": grad_cam_plus_plus,
+    "hires-cam": hires_cam,
+    "layer-cam": layer_cam,
+    "score-cam": score_cam,
+    "opti-cam": functools.partial(opti_cam, steps=50),
+    "input x gradient": input_gradient,
+    "integrated gradients": functools.partial(integrated_gradients, steps=16),
+    "occlusion": functools.partial(occlusion, window=8, stride=4),
+}
+"""What explains any model; of these, those of one pass of the network run on every audited image."""
+
+OWN = ("contributions", "location contributions")
+"""What a part model says of itself."""
+
+
+def explained(model: PartModel, variables: Any) -> Explained:
+    """The model in evaluation mode, cut at the features of its backbone."""
+    return Explained(
+        features=lambda images: model.apply(variables, images, method=PartModel.encode),
+        head=lambda features: model.apply(variables, features, method=PartModel.from_features).logits,
+    )
+
+
+def predictor(model: PartModel, variables: Any) -> Predict:
+    """`images [n,H,W,3] -> logits [n,C]` on NumPy arrays."""
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, False).logits)
+    return lambda images: np.asarray(apply(variables, images))
+
+
+def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Explain]:
+    """The model's own contributions where it has them, then the named ones of `POST_HOC`: `{name: function}`.
+
+    `contributions` are level 1, each part's spread over where it lies; `location contributions` level 2.
+    """
+    made: dict[str, Callable[..., jax.Array]] = {}
+    if level(model) >= 1 and _part_count(model) > 1:
+        made["contributions"] = lambda variables, images, target: spread_contributions(
+            model.apply(variables, images, False), target
+        )
+    if level(model) >= 2:
+        made["location contributions"] = lambda variables, images, target: location_contributions(
+            model, variables, model.apply(variables, images, False), target
+        ).sum(1)
+    for name in names:
+        made[name] = functools.partial(_post_hoc, model, POST_HOC[name])
+    return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
+
+
+def _part_count(model: PartModel) -> int:
+    return getattr(model.method, "parts", 1)
+
+
+def _post_hoc(model: PartModel, method: Callable[..., jax.Array], variables: Any, images: Any, target: Any) -> jax.Array:
+    return method(explained(model, variables), images, target)
+
+
+def _in_batches(function: Callable[..., jax.Array], variables: Any, images: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Runs a jitted explanation on batches of one shape; the last repeats its last image."""
+    made = []
+    for start in range(0, len(images), BATCH):
+        rows = np.minimum(np.arange(start, start + BATCH), len(images) - 1)
+        made.append(np.asarray(function(variables, images[rows], target[rows]))[: len(images) - start])
+    return np.concatenate(made)
