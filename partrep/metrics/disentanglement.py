@@ -69,7 +69,7 @@ def mutual_information(codes, factors, bins: int = 20) -> np.ndarray:
         [[0.6931]]
 
     Source: Locatello et al., Challenging common assumptions in the unsupervised learning of disentangled
-    representations, ICML 2019, appendix C (20 equal widths).
+    representations, ICML 2019, and its library (20 equal widths).
     Departures: none.
     """
     check_shapes("mutual_information", codes=(codes, "n d"), factors=(factors, "n F"))
@@ -100,8 +100,8 @@ def mutual_information_gap(codes, factors, bins: int = 20) -> float:
         >>> mutual_information_gap([[0, 0], [0, 1], [1, 0], [1, 1]], [[0, 0], [0, 1], [1, 0], [1, 1]])
         1.0
 
-    Source: Chen et al., Isolating sources of disentanglement in variational autoencoders, NeurIPS 2018,
-    equation 6; 20 equal widths and sample means as in Locatello et al., ICML 2019.
+    Source: Chen et al., Isolating sources of disentanglement in variational autoencoders, NeurIPS 2018;
+    20 equal widths and sample means as in Locatello et al., ICML 2019.
     Departures: none.
     """
     check_shapes("mutual_information_gap", codes=(codes, "n d"), factors=(factors, "n F"))
@@ -300,7 +300,7 @@ def factor_vae_score(
         >>> factor_vae_score(from_arrays(grid, grid), factors=2, votes=(100, 100))
         FactorVAEScore(score=1.0, train_score=1.0, active=2)
 
-    Source: Kim and Mnih, Disentangling by factorising, ICML 2018, section 4; numbers of votes, batch and
+    Source: Kim and Mnih, Disentangling by factorising, ICML 2018; numbers of votes, batch and
     threshold of Locatello et al., ICML 2019.
     Departures: `active` counts the active codes; the released library reports the number of all codes.
     """
@@ -366,9 +366,7 @@ def _dci(function: str, arrays: tuple, axes: str, seed: int) -> DCI:
         _at_least_two(kind, count)
     importance, correct = [], []
     for factor, new in zip(factors.T, new_factors.T):
-        trees = ExtraTreesClassifier(
-            TREES, max_features=1.0, min_samples_leaf=SMALLEST_LEAF, random_state=seed
-        )
+        trees = ExtraTreesClassifier(TREES, max_features=1.0, min_samples_leaf=SMALLEST_LEAF, random_state=seed)
         trees.fit(codes, factor)
         importance.append(trees.feature_importances_.reshape(rows, -1).sum(axis=1))
         correct.append(np.mean(trees.predict(new_codes) == new))

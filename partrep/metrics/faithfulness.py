@@ -48,7 +48,7 @@ def average_drop(original, masked) -> float:
         >>> average_drop([0.8, 0.5], [0.4, 0.6])
         25.0
 
-    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, section 4.1.
+    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018.
     Departures: none.
     """
     o, e = _probabilities("average_drop", original, masked)
@@ -73,7 +73,7 @@ def average_gain(original, masked) -> float:
         >>> average_gain([0.75, 0.5], [0.5, 0.75])
         25.0
 
-    Source: Zhang et al., Opti-CAM: optimizing saliency maps for interpretability, CVIU 2024, section 4.
+    Source: Zhang et al., Opti-CAM: optimizing saliency maps for interpretability, CVIU 2024.
     Departures: none.
     """
     o, e = _probabilities("average_gain", original, masked)
@@ -98,7 +98,7 @@ def average_increase(original, masked) -> float:
         >>> average_increase([0.75, 0.5], [0.75, 0.51])
         50.0
 
-    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018, section 4.1.
+    Source: Chattopadhyay et al., Grad-CAM++, WACV 2018.
     Departures: none.
     """
     o, e = _probabilities("average_increase", original, masked)
@@ -123,7 +123,7 @@ def curve_area(scores) -> np.ndarray:
         [0.5, 1.0]
 
     Source: Petsiuk, Das and Saenko, RISE: randomized input sampling for explanation of black-box models, BMVC
-    2018, section 4.2, and its code.
+    2018, and its code.
     Departures: none.
     """
     check_shapes("curve_area", scores=(scores, "n T"))
@@ -154,7 +154,7 @@ def insertion_deletion(insertion, deletion) -> InsertionDeletion:
         >>> insertion_deletion([[0.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]]).difference.tolist()
         [0.5]
 
-    Source: Petsiuk, Das and Saenko, RISE, BMVC 2018, section 4.2.
+    Source: Petsiuk, Das and Saenko, RISE, BMVC 2018.
     Departures: none.
     """
     check_shapes("insertion_deletion", insertion=(insertion, "n T"), deletion=(deletion, "n T"))
@@ -183,7 +183,7 @@ def pointing_game(maps, mask, tolerance: float = 0.0) -> np.ndarray:
         >>> pointing_game(maps, mask).tolist(), pointing_game(maps, mask, tolerance=2).tolist()
         ([False], [True])
 
-    Source: Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018, section 4.1.
+    Source: Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018.
     Departures: accuracy over images, not over classes first.
     """
     sizes, maps, mask = _maps_and_mask("pointing_game", maps, mask)
@@ -211,7 +211,7 @@ def energy_inside(maps, mask) -> np.ndarray:
         >>> energy_inside([[[3.0, 1.0, -5.0]]], [[[True, False, True]]]).tolist()
         [0.75]
 
-    Source: Wang et al., Score-CAM, CVPR workshops 2020, section 4.3 (energy-based pointing game).
+    Source: Wang et al., Score-CAM, CVPR workshops 2020 (energy-based pointing game).
     Departures: negative values are clipped, for maps that have them.
     """
     _, maps, mask = _maps_and_mask("energy_inside", maps, mask)

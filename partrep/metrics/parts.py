@@ -66,8 +66,7 @@ def occurrence_histogram(presence, bins: int = 10) -> np.ndarray:
         >>> occurrence_histogram([[0.0, 1.0], [0.9, 1.0]], bins=2).tolist()
         [[0.5, 0.5], [0.0, 1.0]]
 
-    Source: Huang and Li, Interpretable and accurate fine-grained recognition via region grouping, CVPR 2020,
-    section 3.2.
+    Source: Huang and Li, Interpretable and accurate fine-grained recognition via region grouping, CVPR 2020.
     Departures: none.
     """
     presence = _presence("occurrence_histogram", presence)
@@ -96,7 +95,7 @@ def occurrence_distance(presence, alpha: float, beta: float) -> np.ndarray:
         >>> occurrence_distance([[0.25, 1.0], [0.75, 1.0]], 1.0, 1.0).tolist()  # a uniform prior
         [0.0, 0.5]
 
-    Source: Huang and Li, CVPR 2020, section 3.2.
+    Source: Huang and Li, CVPR 2020.
     Departures: on the presences themselves, not on their logarithms, so that it is in their unit.
     """
     presence = _presence("occurrence_distance", presence)

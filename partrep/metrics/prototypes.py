@@ -115,13 +115,15 @@ def hits(places, keypoints, visible, half_side: float) -> np.ndarray:
         [[[True, False]]]
 
     Source: Huang et al., Evaluation and improvement of interpretability for self-explainable part-prototype
-    networks (EvalProtoPNet), ICCV 2023, section 3.
+    networks (EvalProtoPNet), ICCV 2023, and its evaluation code.
     Departures: coordinates are not rounded to pixels.
     """
     check_shapes("hits", places=(places, "n P 2"), keypoints=(keypoints, "n K 2"), visible=(visible, "n K"))
+    places = np.asarray(places, np.float64)
     keypoints = np.where(np.asarray(visible, bool)[..., None], np.asarray(keypoints, np.float64), np.inf)
-    offset = np.abs(np.asarray(places, np.float64)[:, :, None] - keypoints[:, None])
-    return (offset <= half_side).all(axis=-1)
+    # One part after another: all offsets of 2,000 prototypes at once would fill gigabytes.
+    inside = [(np.abs(places - part[:, None]) <= half_side).all(axis=-1) for part in keypoints.swapaxes(0, 1)]
+    return np.stack(inside, axis=-1)
 
 
 def own_class(labels, prototype_labels) -> np.ndarray:
@@ -176,7 +178,7 @@ def consistency(hit, visible, images=None, threshold: float = 0.8, least: int = 
         >>> score.percent, score.never_hit
         (50.0, 0.5)
 
-    Source: Huang et al., EvalProtoPNet, ICCV 2023, section 3.2.
+    Source: Huang et al., EvalProtoPNet, ICCV 2023, and its evaluation code.
     Departures: `least`; a class without images is left out where the released code counts it 0.
     """
     sizes = check_shapes("consistency", hit=(hit, "n P K"), visible=(visible, "n K"), images=(images, "n P"))
@@ -212,7 +214,7 @@ def stability(hit, hit_noisy, images=None) -> Stability:
         >>> score.percent, score.never_hit, 100 * float(score.rate.mean())
         (50.0, 0.5, 75.0)
 
-    Source: Huang et al., EvalProtoPNet, ICCV 2023, section 3.3.
+    Source: Huang et al., EvalProtoPNet, ICCV 2023, and its evaluation code.
     Departures: the released code counts a prototype that hits nothing before and after, for example one on the
     background, as perfectly stable; `percent` leaves it out and `never_hit` tells how many there are. The
     published number is `100 * rate[scored].mean()`.
@@ -221,9 +223,7 @@ def stability(hit, hit_noisy, images=None) -> Stability:
     hit, noisy, images = np.asarray(hit, bool), np.asarray(hit_noisy, bool), _images(images, sizes)
     same = (hit == noisy).all(axis=2)
     counted = images & (hit | noisy).any(axis=2)
-    return Stability(
-        _rate(same, images), _rate(same, counted), counted.any(axis=0), images.any(axis=0)
-    )
+    return Stability(_rate(same, images), _rate(same, counted), counted.any(axis=0), images.any(axis=0))
 
 
 def purity(hit, visible, scores, top: int = 10, least: int = 1) -> Purity:
@@ -252,7 +252,7 @@ def purity(hit, visible, scores, top: int = 10, least: int = 1) -> Purity:
         [1.0]
 
     Source: Nauta et al., PIP-Net: patch-based intuitive prototypes for interpretable image classification,
-    CVPR 2023, section 5 (top 10, patches of 32 pixels at 224), and its evaluation code.
+    CVPR 2023, and its evaluation code (top 10, patches of 32 pixels at 224).
     Departures: `least`.
     """
     sizes = check_shapes("purity", hit=(hit, "n P K"), visible=(visible, "n K"), scores=(scores, "n P"))

@@ -47,7 +47,7 @@ def sufficiency_curve(contributions, bias, labels) -> Sufficiency:
         >>> curve.accuracy.tolist()  # none: class 0 by its bias; the second part alone is enough
         [0.0, 1.0, 1.0]
 
-    Source: a curve of insertion (Petsiuk et al., RISE, BMVC 2018, section 4.2) over parts.
+    Source: a curve of insertion (Petsiuk et al., RISE, BMVC 2018) over parts.
     Departures: parts in place of pixels, contributions in place of masked images.
     """
     u, bias, labels = _checked("sufficiency_curve", contributions, bias, labels)
