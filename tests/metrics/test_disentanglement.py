@@ -195,7 +195,8 @@ def test_votes_of_random_codes_are_at_chance_and_of_one_code_exactly_the_share()
 def test_votes_divide_by_the_global_variance():
     """Without it the code of small scale would win every vote."""
     factors = grid((6, 6), copies=3)
-    codes = factors * np.array([1.0, 100.0])
+    noise = 0.3 * np.random.default_rng(0).normal(size=factors.shape)
+    codes = (factors + noise) * np.array([1.0, 100.0])
     assert d.factor_vae_score(d.from_arrays(codes, factors), 2, votes=(100, 100)).score == 1.0
 
 

@@ -98,6 +98,13 @@ def test_areas_are_exact_even_of_constant_and_repeated_maps(share, count):
         assert chosen.all() or saliency[chosen].min() >= saliency[~chosen].max()
 
 
+def test_equal_pixels_are_taken_in_reading_order_in_large_maps():
+    maps = np.random.default_rng(7).integers(2, size=(2, 40, 40)).astype(float)
+    for saliency, chosen in zip(maps, f.top_area_mask(maps, 0.8)):
+        low = chosen.ravel()[saliency.ravel() == 0]
+        assert 0 < low.sum() < len(low) and low[: low.sum()].all()
+
+
 def test_matched_masks_have_the_other_areas_and_the_strongest_pixels():
     generator = np.random.default_rng(5)
     maps, masks = generator.normal(size=(6, 5, 5)), generator.random((6, 5, 5)) < np.linspace(0, 1, 6)[:, None, None]
