@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 from partrep.metrics.accuracy import accuracy
+from partrep.metrics.bits import bits_per_part, dead_bits, joint_bits_per_part
 from partrep.metrics.clustering import ami, ari, nmi
+from partrep.metrics.disentanglement import (
+    dci,
+    factor_vae_score,
+    modularity,
+    mutual_information_gap,
+    part_dci,
+    sap,
+)
+from partrep.metrics.faithfulness import (
+    average_drop,
+    average_gain,
+    average_increase,
+    curve_area,
+    energy_inside,
+    insertion_deletion,
+    mask_relevance,
+    pointing_game,
+)
 from partrep.metrics.intervals import (
     bootstrap_interval,
     crossed_interval,
@@ -12,20 +31,58 @@ from partrep.metrics.intervals import (
     sign_flip_test,
 )
 from partrep.metrics.keypoints import keypoint_error
+from partrep.metrics.parts import (
+    assignment_entropy,
+    duplicate_parts,
+    occurrence_distance,
+    occurrence_histogram,
+    part_area,
+    part_iou,
+)
+from partrep.metrics.prototypes import consistency, purity, stability
 from partrep.metrics.rank import spearman
 from partrep.metrics.segments import part_overlap
+from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
 
 METRICS = {
     "accuracy": accuracy,
+    "accuracy_without_part": accuracy_without_part,
     "ami": ami,
     "ari": ari,
+    "assignment_entropy": assignment_entropy,
+    "average_drop": average_drop,
+    "average_gain": average_gain,
+    "average_increase": average_increase,
+    "bits_per_part": bits_per_part,
     "bootstrap_interval": bootstrap_interval,
+    "consistency": consistency,
     "crossed_interval": crossed_interval,
+    "curve_area": curve_area,
+    "dci": dci,
+    "dead_bits": dead_bits,
+    "duplicate_parts": duplicate_parts,
+    "energy_inside": energy_inside,
+    "factor_vae_score": factor_vae_score,
+    "insertion_deletion": insertion_deletion,
+    "joint_bits_per_part": joint_bits_per_part,
     "keypoint_error": keypoint_error,
+    "mask_relevance": mask_relevance,
     "mean_interval": mean_interval,
+    "modularity": modularity,
+    "mutual_information_gap": mutual_information_gap,
     "nmi": nmi,
+    "occurrence_distance": occurrence_distance,
+    "occurrence_histogram": occurrence_histogram,
     "paired_interval": paired_interval,
+    "part_area": part_area,
+    "part_dci": part_dci,
+    "part_iou": part_iou,
     "part_overlap": part_overlap,
+    "pointing_game": pointing_game,
+    "purity": purity,
+    "sap": sap,
     "sign_flip_test": sign_flip_test,
     "spearman": spearman,
+    "stability": stability,
+    "sufficiency_curve": sufficiency_curve,
 }
