@@ -53,7 +53,7 @@ def use_devices(config: ConfigDict) -> None:
 def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
     """Trains, evaluates and reports `config` in `workdir`; `command` is what the report says to run again."""
     from launch import record
-    from partrep.report.page import write_fewshot
+    from partrep.report.page import write_report
     from partrep.report.tables import format_table
     from partrep.tasks import TASKS
     from partrep.train import sharding
@@ -74,7 +74,7 @@ def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:
             config=config.to_dict(),
             command=command,
         )
-        path = write_fewshot(workdir / "report" / "index.html", page)
+        path = write_report(workdir / "report" / "index.html", page)
         record.save_results(workdir, outcome, provenance)
     print("\n" + format_table(outcome.rows, outcome.measure))
     print(f"\n{outcome.page.conclusion}")

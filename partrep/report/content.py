@@ -250,6 +250,41 @@ class FewshotPage:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassifyPage:
+    """Everything the report of a classifier shows; a section whose record is empty is left out.
+
+    Attributes:
+        title, conclusion, results, facts, measure, lower_is_better, chance, results_note, history, discovery,
+            gallery, part_names, level, notes, provenance, config, command: as in `FewshotPage`.
+        audit: how far each explanation of this model agrees with what was measured on it.
+        model_facts: a few `{what: value}` measured on the model itself, shown above the audit.
+        predictions, failures: predictions drawn, beside one example image of each likely class.
+    """
+
+    title: str
+    conclusion: str
+    results: tuple[Result, ...] = ()
+    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    measure: str = "accuracy"
+    lower_is_better: bool = False
+    chance: float | None = None
+    results_note: str = ""
+    history: Sequence[Mapping[str, object]] = ()
+    audit: Discovery | None = None
+    model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    discovery: Discovery | None = None
+    predictions: tuple[EpisodePicture, ...] = ()
+    failures: tuple[EpisodePicture, ...] = ()
+    gallery: PartGallery | None = None
+    part_names: tuple[str, ...] = ()
+    level: str = ""
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class ComparePage:
     """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
 

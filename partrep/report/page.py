@@ -6,21 +6,21 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jinja2
 
 from partrep import __version__
 from partrep.report import cards, curves, figures, palette, tables
-from partrep.report.content import ComparePage, Discovery, FewshotPage
+from partrep.report.content import ClassifyPage, ComparePage, Discovery, EpisodePicture, FewshotPage
 
 OVERVIEW = 6  # images shown with all their parts above the gallery
 MOST_PANELS = 9  # learning curves shown before "more"
 
 
-def write_fewshot(path: pathlib.Path, page: FewshotPage) -> pathlib.Path:
-    """Writes the few-shot report to `path` (through a temporary file beside it) and returns the path."""
-    return write_page(path, render_fewshot(page))
+def write_report(path: pathlib.Path, page: FewshotPage | ClassifyPage) -> pathlib.Path:
+    """Writes the report of one run to `path` (through a temporary file beside it) and returns the path."""
+    return write_page(path, render_classify(page) if isinstance(page, ClassifyPage) else render_fewshot(page))
 
 
 def write_compare(path: pathlib.Path, page: ComparePage) -> pathlib.Path:
@@ -40,17 +40,39 @@ def render_fewshot(page: FewshotPage) -> str:
             discovery=_discovery(page.discovery),
             panels=_panels(curves.panels(page.history)),
             stages=curves.stages(page.history),
-            episodes=[
-                cards.episode_card(e, False, names, f"Example {i + 1}") for i, e in enumerate(page.episodes)
-            ],
-            failures=[
-                cards.episode_card(e, True, names, f"Failure {i + 1}") for i, e in enumerate(page.failures)
-            ],
+            episodes=_cards(page.episodes, False, names, "Example"),
+            failures=_cards(page.failures, True, names, "Failure"),
             parts=cards.part_cards(page.gallery, names) if page.gallery else (),
             overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
             config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
         )
     )
+
+
+def render_classify(page: ClassifyPage) -> str:
+    """Returns the report of a classifier as HTML."""
+    names = page.part_names
+    return (
+        _environment()
+        .get_template("classify.html.j2")
+        .render(
+            page=page,
+            results=_results(page),
+            audit=_discovery(page.audit),
+            discovery=_discovery(page.discovery),
+            panels=_panels(curves.panels(page.history)),
+            stages=curves.stages(page.history),
+            predictions=_cards(page.predictions, False, names, "Image"),
+            failures=_cards(page.failures, True, names, "Failure"),
+            parts=cards.part_cards(page.gallery, names) if page.gallery else (),
+            overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
+            config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
+        )
+    )
+
+
+def _cards(drawn: Sequence[EpisodePicture], contrast: bool, names: tuple[str, ...], title: str) -> list[cards.Card]:
+    return [cards.episode_card(one, contrast, names, f"{title} {i + 1}") for i, one in enumerate(drawn)]
 
 
 def render_compare(page: ComparePage) -> str:
@@ -117,7 +139,7 @@ def plain(value: object) -> str:
     return str(value)
 
 
-def _results(page: FewshotPage | ComparePage) -> dict:
+def _results(page: FewshotPage | ClassifyPage | ComparePage) -> dict:
     """The results table: its rows beside their drawings, and the headings in use."""
     rows = page.results
     axis = figures.results_axis(rows, page.chance) if rows else None

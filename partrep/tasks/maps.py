@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,22 @@ from partrep.evaluate.discovery import Found, PartTruth, baselines, ceiling, dis
 from partrep.evaluate.predict import predict
 from partrep.models import local_views
 from partrep.report.content import Discovery, Score
+from partrep.models.outputs import PartOutputs
 from partrep.tasks.batches import eval_batches, spaced
-from partrep.tasks.fewshot import Fewshot
 from partrep.train.state import Tree
 
 Maps = dict[str, Any]
 CEILING = "ceiling"  # the true parts at the resolution of the map
 TRUTH = ("part_mask", "keypoints", "visible", "box")  # what is kept of `Rendered`
+
+
+class Task(Protocol):
+    """What maps are made with: a config with `evaluation` settings, and a model in evaluation mode."""
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs: ...
 
 
 def bird_truth(part_mask: np.ndarray, keypoints: np.ndarray, visible: np.ndarray, box: np.ndarray) -> PartTruth:
@@ -36,7 +45,7 @@ def bird_truth(part_mask: np.ndarray, keypoints: np.ndarray, visible: np.ndarray
 class Sampled:
     """Maps of evenly spaced images of one set, computed when first read."""
 
-    task: Fewshot
+    task: Task
     variables: Tree
     images: ImageSet
 
@@ -67,7 +76,7 @@ class Sampled:
 
 
 @functools.cache
-def _apply(task: Fewshot, decode: Callable[..., jax.Array], render: Callable[[Batch], Rendered] | None):
+def _apply(task: Task, decode: Callable[..., jax.Array], render: Callable[[Batch], Rendered] | None):
     """The function that `predict` compiles; sets of one renderer share it."""
 
     def apply(variables: Tree, batch: Batch) -> Maps:
@@ -116,8 +125,10 @@ def _intervals(scores: Mapping[str, float]) -> dict[str, tuple[float, float]]:
     return {column: (scores[f"{key}_low"], scores[f"{key}_high"]) for column, key in having.items()}
 
 
-def discovery_page(table: Mapping[str, Mapping[str, float]]) -> Discovery | None:
-    """The table as the report shows it."""
+def discovery_page(
+    table: Mapping[str, Mapping[str, float]], images: str = "the novel classes"
+) -> Discovery | None:
+    """The table as the report shows it; `images` says of which images it is."""
     if not table:
         return None
     rows = tuple(
@@ -131,7 +142,7 @@ def discovery_page(table: Mapping[str, Mapping[str, float]]) -> Discovery | None
         rows,
         lower_is_better=frozenset({"keypoint error"}),
         descriptions={column: text for column, (_, text) in COLUMNS.items()},
-        note="Images of the novel classes, equal numbers of regions for all; the baselines read the same features."
+        note=f"Images of {images}, equal numbers of regions for all; the baselines read the same features."
         + (" Intervals by bootstrap over classes." if any(row.intervals for row in rows) else "")
         + (" " + most.format(**best) if best else ""),
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from partrep import UserError
-from partrep.report.content import FewshotPage, Result
+from partrep.report.content import ClassifyPage, FewshotPage, Result
 from partrep.train import sharding
 from partrep.train.disk import write_atomically
 
@@ -34,7 +34,7 @@ class Outcome:
 
     results: Mapping[str, float]
     rows: tuple[Result, ...]
-    page: FewshotPage
+    page: FewshotPage | ClassifyPage
     episodes: Mapping[str, np.ndarray]
     fingerprints: Mapping[str, str]
     test_evaluations: int

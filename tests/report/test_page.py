@@ -155,10 +155,10 @@ def test_error_pages_say_that_lower_is_better(fewshot):
 
 
 def test_write_makes_folders_and_replaces_the_page(tmp_path, fewshot):
-    path = page.write_fewshot(tmp_path / "report" / "index.html", fewshot)
+    path = page.write_report(tmp_path / "report" / "index.html", fewshot)
     assert path == tmp_path / "report" / "index.html"
     first = path.read_text(encoding="utf-8")
-    page.write_fewshot(path, dataclasses.replace(fewshot, title="Another"))
+    page.write_report(path, dataclasses.replace(fewshot, title="Another"))
     assert path.read_text(encoding="utf-8") != first
     assert [p.name for p in path.parent.iterdir()] == ["index.html"]
 
