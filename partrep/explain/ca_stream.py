@@ -33,7 +33,7 @@ class CaStream(nn.Module):
 
     Example:
         >>> stages = [jnp.ones((2, 4, 4, 8)), jnp.ones((2, 2, 2, 16))]
-        >>> (pooled, scores), variables = jax.jit(CaStream().init_with_output)(jax.random.key(0), stages)
+        >>> (pooled, scores), _ = jax.eval_shape(CaStream().init_with_output, jax.random.key(0), stages)
         >>> pooled.shape, [s.shape for s in scores]
         ((2, 16), [(2, 4, 4), (2, 2, 2)])
 

@@ -65,7 +65,9 @@ def cam(model: Explained, images: jax.Array, target: jax.Array, weights: jax.Arr
     """
     features = model.maps(check_inputs("cam", images, target))
     check_shapes("cam", features=(features, "B h w D"), weights=(weights, "D C"))
-    return weighted_maps(features, weights[:, target].T)
+    weights = jnp.asarray(weights)
+    chosen = jnp.where(target < 0, weights.shape[1], target)  # a negative class is unknown too, and gives NaN
+    return weighted_maps(features, jnp.take(weights, chosen, axis=1, mode="fill", fill_value=jnp.nan).T)
 
 
 def grad_cam(model: Explained, images: jax.Array, target: jax.Array) -> jax.Array:

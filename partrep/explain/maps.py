@@ -94,7 +94,8 @@ def minmax(maps: jax.Array) -> jax.Array:
         ValueError: under two axes.
 
     Example:
-        >>> minmax(jnp.array([[[-1.0, 1.0], [0.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
+        >>> maps = jnp.array([[[-1.0, 1.0], [0.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]])
+        >>> jax.jit(minmax)(maps).tolist()
         [[[0.0, 0.5], [0.25, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
 
     Source: Score-CAM (Wang et al. 2020), normalisation of the masks.

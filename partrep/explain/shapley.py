@@ -93,7 +93,7 @@ def interaction_share(values: jax.Array) -> jax.Array:
         ValueError: a last axis that is no power of two from 2 on.
 
     Example:
-        >>> round(float(interaction_share(jnp.array([0.0, 0.0, 0.0, 1.0]))), 4)
+        >>> round(float(jax.jit(interaction_share)(jnp.array([0.0, 0.0, 0.0, 1.0]))), 4)
         0.3333
 
     Source: Hammer and Holzman, Approximations of pseudo-Boolean functions (1992): the nearest additive game has

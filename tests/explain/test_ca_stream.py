@@ -9,7 +9,7 @@ from scipy.special import softmax
 from partrep.explain.ca_stream import CaStream
 
 RANDOM = np.random.default_rng(0)
-STAGES = [RANDOM.normal(size=s).astype(np.float32) for s in ((2, 4, 6, 8), (2, 2, 3, 12), (2, 2, 3, 12))]
+STAGES = [RANDOM.normal(size=s).astype(np.float32) for s in ((2, 4, 6, 200), (2, 2, 3, 12), (2, 2, 3, 12))]
 MODEL = CaStream()
 VARIABLES = jax.jit(MODEL.init)(jax.random.key(0), STAGES)
 APPLY = jax.jit(MODEL.apply)
@@ -40,24 +40,24 @@ def test_against_oracle():
 
 def test_the_widths_follow_the_stages_and_the_last_projection_is_square():
     shapes = jax.tree.map(jnp.shape, VARIABLES["params"])
-    assert shapes.pop("token") == (8,)
-    assert [shapes[f"project_{n}"]["kernel"] for n in range(3)] == [(8, 12), (12, 12), (12, 12)]
+    assert shapes.pop("token") == (200,)
+    assert [shapes[f"project_{n}"]["kernel"] for n in range(3)] == [(200, 12), (12, 12), (12, 12)]
 
 
 def test_the_token_starts_as_normal_noise_about_one_and_the_projections_within_xavier_bounds():
-    wide = jax.jit(MODEL.init)(jax.random.key(1), [jnp.ones((1, 1, 1, 400))])["params"]
-    assert abs(wide["token"].mean() - 1) < 0.2 and abs(wide["token"].std() - 1) < 0.15
-    bound = np.sqrt(6 / 800)
-    assert 0.99 * bound < jnp.abs(wide["project_0"]["kernel"]).max() <= bound
+    token, kernel = (np.asarray(x) for x in (VARIABLES["params"]["token"], VARIABLES["params"]["project_0"]["kernel"]))
+    assert abs(token.mean() - 1) < 0.25 and abs(token.std() - 1) < 0.2
+    bound = np.sqrt(6 / 212)
+    assert 0.99 * bound < np.abs(kernel).max() <= bound
 
 
 def test_flat_features_are_pooled_evenly_and_every_weight_is_trained():
-    flat = [jnp.broadcast_to(s[:, :1, :1], s.shape) for s in STAGES]
+    flat = [np.broadcast_to(s[:, :1, :1], s.shape) for s in STAGES]
     _, scores = APPLY(VARIABLES, flat)
     for score in scores:
-        np.testing.assert_allclose(score, jnp.broadcast_to(score[:, :1, :1], score.shape), rtol=1e-4)
+        np.testing.assert_allclose(np.ptp(score, axis=(1, 2)), 0, atol=1e-5)
     gradient = jax.jit(jax.grad(lambda v: (APPLY(v, STAGES)[0] ** 2).sum()))(VARIABLES)
-    assert all(float(jnp.abs(g).max()) > 1e-4 for g in jax.tree.leaves(gradient))
+    assert all(np.abs(g).max() > 1e-4 for g in jax.tree.leaves(gradient))
 
 
 def test_bad_input_is_named():

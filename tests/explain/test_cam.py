@@ -37,12 +37,16 @@ def run(method, model, images, target, **settings):
 
 def test_cam_is_hires_cam_where_a_linear_head_reads_the_mean():
     pooled = Explained(jnp.tanh, lambda z: z.mean((1, 2)) @ DIRECTIONS + 7.0)
-    by_weights = run(cam, pooled, IMAGES, TARGET, weights=jnp.asarray(DIRECTIONS))
-    np.testing.assert_allclose(12 * run(hires_cam, pooled, IMAGES, TARGET), by_weights, atol=1e-5)
-    np.testing.assert_allclose(by_weights, np.einsum("bhwd,db->bhw", np.tanh(IMAGES), DIRECTIONS[:, TARGET]), atol=1e-5)
-    logit = np.asarray(pooled.logits(IMAGES))[[0, 1], TARGET]
-    np.testing.assert_allclose(by_weights.mean((1, 2)), logit - 7.0, atol=1e-5)
-    np.testing.assert_allclose(run(grad_cam, pooled, IMAGES, TARGET), np.maximum(by_weights, 0) / 12, atol=1e-5)
+    both = jax.jit(lambda x, c: (cam(pooled, x, c, DIRECTIONS), hires_cam(pooled, x, c), grad_cam(pooled, x, c)))
+    by_weights, exact, averaged = both(IMAGES, TARGET)
+    want = np.einsum("bhwd,db->bhw", np.tanh(IMAGES), DIRECTIONS[:, TARGET])
+    np.testing.assert_allclose(by_weights, want, atol=1e-5)
+    np.testing.assert_allclose(exact, want / 12, atol=1e-5)
+    np.testing.assert_allclose(averaged, np.maximum(want, 0) / 12, atol=1e-5)
+    assert np.isnan(both(IMAGES, np.array([-1, 3]))[0]).all()
+    # The sum of the exact map is the logit less its bias.
+    logit = (np.tanh(IMAGES).mean((1, 2)) @ DIRECTIONS)[[0, 1], TARGET]
+    np.testing.assert_allclose(exact.sum((1, 2)), logit, atol=1e-5)
 
 
 def test_grad_cam_hires_cam_and_layer_cam_against_oracle():
@@ -86,15 +90,19 @@ def test_features_in_bfloat16_are_explained_in_float32():
     np.testing.assert_allclose(got, (rounded * curved_gradient(rounded)).sum(-1), rtol=1e-4, atol=1e-4)
 
 
-def pooled_pairs(x):
+def pooled_pairs(x, xp=jnp):
     """2 x 2 means, and a flat channel."""
     b, h, w, c = x.shape
     z = x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-    return jnp.concatenate([z, jnp.full_like(z[..., :1], 0.3)], axis=-1)
+    return xp.concatenate([z, 0 * z[..., :1] + 0.3], axis=-1)
 
 
 PICTURES = RANDOM.uniform(size=(2, 4, 6, 3)).astype(np.float32)
-SCORED = Explained(pooled_pairs, lambda z: (z**2).sum((1, 2)) @ jnp.array([[1.0, -1], [-1.0, 2], [0.5, 0.5], [0, 0]]))
+MAPS = pooled_pairs(PICTURES.astype(np.float64), np)
+MIXING = np.array([[1.0, -1], [-1.0, 2], [0.5, 0.5], [0, 0]], np.float32)
+SCORED = Explained(pooled_pairs, lambda z: (z**2).sum((1, 2)) @ MIXING)
+TWO = Explained(lambda x: pooled_pairs(x)[..., :2], lambda z: (z**2).sum((1, 2)) @ MIXING[:2])
+SECOND_FIRST = np.array([1, 0])
 
 
 def bilinear_line(cells, pixels):
@@ -108,44 +116,34 @@ def mask_of(maps):
     return np.where(high - low < 1e-6, 0, (wide - low) / np.maximum(high - low, 1e-6))
 
 
-def masked_logit(mask, target):
-    logits = np.asarray(SCORED.logits(jnp.float32(PICTURES * mask[..., None])), np.float64)
-    return logits[np.arange(2), target]
+def masked_logit(mask, channels=4):
+    """The logits of classes 1 and 0 of the two masked pictures."""
+    z = pooled_pairs(PICTURES * np.asarray(mask, np.float64)[..., None], np)[..., :channels]
+    return ((z**2).sum((1, 2)) @ MIXING[:channels])[[0, 1], SECOND_FIRST]
 
 
 def test_score_cam_against_oracle():
-    target, z = np.array([1, 0]), np.asarray(pooled_pairs(jnp.asarray(PICTURES)), np.float64)
-    scores = np.stack([masked_logit(mask_of(z[..., k]), target) for k in range(4)], axis=-1)
-    assert np.abs(scores[:, 3]).max() == 0 and np.ptp(scores, axis=1).min() > 0.1
-    want = np.maximum(np.einsum("bhwk,bk->bhw", z, softmax(scores, axis=1)), 0)
-    np.testing.assert_allclose(run(score_cam, SCORED, PICTURES, target, block=3), want, rtol=1e-4)
-
-
-TWO = Explained(lambda x: pooled_pairs(x)[..., :2], lambda z: (z**2).sum((1, 2)) @ jnp.array([[1.0, -1], [-0.7, 2]]))
+    scores = np.stack([masked_logit(mask_of(MAPS[..., k])) for k in range(4)], axis=-1)
+    assert np.ptp(scores, axis=1).min() > 0.1
+    want = np.maximum(np.einsum("bhwk,bk->bhw", MAPS, softmax(scores, axis=1)), 0)
+    np.testing.assert_allclose(run(score_cam, SCORED, PICTURES, SECOND_FIRST, block=3), want, rtol=1e-4)
 
 
 def test_opti_cam_reaches_the_best_of_all_mixtures_of_two_channels():
-    target = np.array([1, 0])
-    z = np.asarray(TWO.features(jnp.asarray(PICTURES)), np.float64)
-    share = np.linspace(0, 1, 201)[:, None, None, None]
-    masks = np.stack([mask_of(s * z[..., 0] + (1 - s) * z[..., 1]) for s in share])
-    objective = jax.jit(jax.vmap(lambda m: TWO.logits(PICTURES * m[..., None])))
-    logits = np.asarray(objective(jnp.float32(masks)))[:, [0, 1], target]
-    got = run(opti_cam, TWO, PICTURES, target)
-    reached = np.asarray(TWO.logits(PICTURES * got[..., None]))[[0, 1], target]
-    start = logits[100]
-    assert (logits.max(0) > start + 0.1).all()
-    np.testing.assert_allclose(reached, logits.max(0), atol=0.02)
+    shares = np.linspace(0, 1, 201)
+    masks = (mask_of(share * MAPS[..., 0] + (1 - share) * MAPS[..., 1]) for share in shares)
+    logits = np.stack([masked_logit(mask, 2) for mask in masks])
+    assert (logits.max(0) > logits[100] + 0.05).all()
+    got = run(opti_cam, TWO, PICTURES, SECOND_FIRST)
+    np.testing.assert_allclose(masked_logit(got, 2), logits.max(0), atol=0.02)
     assert got.min() == 0 and got.max() == 1
 
 
 def test_opti_cam_starts_at_the_plain_mean_and_keeps_the_best_it_has_seen():
-    target = np.array([1, 0])
-    z = np.asarray(SCORED.features(jnp.asarray(PICTURES)), np.float64)
-    start = run(opti_cam, SCORED, PICTURES, target, steps=0)
-    np.testing.assert_allclose(start, mask_of(z.mean(-1)), atol=1e-5)
+    start = run(opti_cam, SCORED, PICTURES, SECOND_FIRST, steps=0)
+    np.testing.assert_allclose(start, mask_of(MAPS.mean(-1)), atol=1e-5)
     leap = jax.jit(lambda c: opti_cam(SCORED, PICTURES, c, steps=2, rate=30.0))
-    assert (masked_logit(np.asarray(leap(target)), target) >= masked_logit(start, target) - 1e-5).all()
+    assert (masked_logit(leap(SECOND_FIRST)) >= masked_logit(start) - 1e-5).all()
     assert np.isnan(leap(np.array([1, 9]))[1]).all()
     with pytest.raises(UserError, match=r"-1 steps of rate 0\.1"):
-        opti_cam(SCORED, PICTURES, target, steps=-1)
+        opti_cam(SCORED, PICTURES, SECOND_FIRST, steps=-1)

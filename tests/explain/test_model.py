@@ -1,5 +1,6 @@
 """The explained logit, and a part model as an `Explained`."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from partrep import UserError
 from partrep.explain.cam import hires_cam
 from partrep.explain.model import Explained, logits_of_views, pick
-from partrep.models.part_model import build, standardise
+from partrep.models.bottlenecks import BOTTLENECKS
+from partrep.models.heads.linear import Linear
+from partrep.models.part_model import PartModel, standardise
+from partrep.parts.gap import Gap
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 16, 16, 3)).astype(np.float32)
 
@@ -41,10 +45,20 @@ def test_a_head_of_another_shape_is_named():
         hires_cam(model, IMAGES, jnp.array([0, 1, 2]))
 
 
+class Patches(nn.Module):
+    """A backbone of one layer."""
+
+    @nn.compact
+    def __call__(self, image, train):
+        b, h, w, c = image.shape
+        return jnp.tanh(nn.Dense(8)(image.reshape(b, h // 4, 4, w // 4, 4, c).mean((2, 4))))
+
+
 def test_a_part_model_is_explained_exactly_where_it_is_linear_after_the_features():
-    backbone = {"name": "conv4", "widths": (4, 8), "strides": (2, 2)}
-    net = build({"backbone": backbone, "method": {"name": "gap"}, "head": {"name": "linear"}}, classes=3)
-    variables = jax.jit(lambda k: net.init(k, IMAGES, train=False))(jax.random.key(0))
+    net = PartModel(backbone=Patches(), method=Gap(), bottleneck=BOTTLENECKS["identity"](), head=Linear(classes=3))
+    shapes = jax.eval_shape(lambda k: net.init(k, IMAGES, train=False), jax.random.key(0))
+    random = np.random.default_rng(1)
+    variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
 
     def read(module, features):
         parts = module.method(features, False)
