@@ -75,5 +75,5 @@ def blur(images: jax.Array, deviation: float) -> jax.Array:
     if not deviation > 0:
         raise UserError(f"blur: found a deviation of {deviation} pixels; expected a positive one")
     rows, columns = (_gauss_rows(sizes[axis], deviation) for axis in "HW")
-    x = images.astype(jnp.float32)
+    x = jnp.asarray(images, jnp.float32)
     return jnp.einsum("bhwc,yh,xw->byxc", x, rows, columns, precision="highest")

@@ -33,12 +33,12 @@ class CaStream(nn.Module):
 
     Example:
         >>> stages = [jnp.ones((2, 4, 4, 8)), jnp.ones((2, 2, 2, 16))]
-        >>> (pooled, scores), variables = CaStream().init_with_output(jax.random.key(0), stages)
+        >>> (pooled, scores), _ = jax.eval_shape(CaStream().init_with_output, jax.random.key(0), stages)
         >>> pooled.shape, [s.shape for s in scores]
         ((2, 16), [(2, 4, 4), (2, 2, 2)])
 
-    Source: Torres, Zhang, Sicre, Ayache and Avrithis, CA-Stream (CVPR workshops 2024), section 4; released code
-    for `q_0` from N(1,1), Xavier weights with a bias, `W_L` square, scores before the softmax as maps.
+    Source: Torres, Zhang, Sicre, Ayache and Avrithis, CA-Stream (CVPR workshops 2024); the released code for
+    `q_0` from N(1,1), Xavier weights with a bias, `W_L` square, and scores before the softmax as maps.
     Departures: `q_0` has the width of the first stage, whatever it is (64 after the stem of a ResNet, as
     released). Freezing the network around it is the training's choice.
     """

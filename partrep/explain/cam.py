@@ -56,7 +56,8 @@ def cam(model: Explained, images: jax.Array, target: jax.Array, weights: jax.Arr
     Example:
         >>> model = Explained(lambda x: x, lambda z: z.mean((1, 2)) @ jnp.diag(jnp.array([1.0, 2.0])))
         >>> weights = jnp.diag(jnp.array([1.0, 2.0]))
-        >>> cam(model, jnp.array([[[[5.0, 3.0], [0.0, 1.0]]]]), jnp.array([1]), weights).tolist()
+        >>> images = jnp.array([[[[5.0, 3.0], [0.0, 1.0]]]])
+        >>> jax.jit(cam, static_argnums=0)(model, images, jnp.array([1]), weights).tolist()
         [[[6.0, 2.0]]]
 
     Source: Zhou et al., Learning deep features for discriminative localization (CVPR 2016), equation 2.
@@ -64,7 +65,9 @@ def cam(model: Explained, images: jax.Array, target: jax.Array, weights: jax.Arr
     """
     features = model.maps(check_inputs("cam", images, target))
     check_shapes("cam", features=(features, "B h w D"), weights=(weights, "D C"))
-    return weighted_maps(features, weights[:, target].T)
+    weights = jnp.asarray(weights)
+    chosen = jnp.where(target < 0, weights.shape[1], target)  # a negative class is unknown too, and gives NaN
+    return weighted_maps(features, jnp.take(weights, chosen, axis=1, mode="fill", fill_value=jnp.nan).T)
 
 
 def grad_cam(model: Explained, images: jax.Array, target: jax.Array) -> jax.Array:
@@ -85,7 +88,8 @@ def grad_cam(model: Explained, images: jax.Array, target: jax.Array) -> jax.Arra
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: z[:, 0, 0])
-        >>> grad_cam(model, jnp.array([[[[4.0, 0.0], [2.0, 0.0]]]]), jnp.array([0])).tolist()
+        >>> images = jnp.array([[[[4.0, 0.0], [2.0, 0.0]]]])
+        >>> jax.jit(grad_cam, static_argnums=0)(model, images, jnp.array([0])).tolist()
         [[[2.0, 1.0]]]
 
     Source: Selvaraju et al., Grad-CAM (ICCV 2017), equations 1 and 2.
@@ -112,7 +116,8 @@ def grad_cam_plus_plus(model: Explained, images: jax.Array, target: jax.Array) -
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: 2 * z[:, 0, 0])
-        >>> weighted = grad_cam_plus_plus(model, jnp.array([[[[4.0], [5.0]]]]), jnp.array([0]))
+        >>> images = jnp.array([[[[4.0], [5.0]]]])
+        >>> weighted = jax.jit(grad_cam_plus_plus, static_argnums=0)(model, images, jnp.array([0]))
         >>> [round(v, 4) for v in weighted[0, 0].tolist()]
         [0.4, 0.5]
 
@@ -148,10 +153,11 @@ def hires_cam(model: Explained, images: jax.Array, target: jax.Array) -> jax.Arr
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: z[:, 0, 0])
-        >>> hires_cam(model, jnp.array([[[[4.0, 0.0], [2.0, 0.0]]]]), jnp.array([0])).tolist()
+        >>> images = jnp.array([[[[4.0, 0.0], [2.0, 0.0]]]])
+        >>> jax.jit(hires_cam, static_argnums=0)(model, images, jnp.array([0])).tolist()
         [[[4.0, 0.0]]]
 
-    Source: Draelos and Carin, Use HiResCAM instead of Grad-CAM (2020), section 3.
+    Source: Draelos and Carin, Use HiResCAM instead of Grad-CAM for faithful explanations (2020).
     Departures: none; no ReLU.
     """
     features, gradient = _features_and_gradient("hires_cam", model, images, target)
@@ -173,11 +179,12 @@ def layer_cam(model: Explained, images: jax.Array, target: jax.Array) -> jax.Arr
         ValueError: shapes that do not agree.
 
     Example:
-        >>> model = Explained(lambda x: x, lambda z: z[:, 0, 0, :1] - z[:, 0, 0, 1:])
-        >>> layer_cam(model, jnp.array([[[[4.0], [2.0]]]]), jnp.array([0])).tolist()
+        >>> model = Explained(lambda x: x, lambda z: z[:, 0, 0] - z[:, 0, 1])
+        >>> images = jnp.array([[[[4.0], [2.0]]]])
+        >>> jax.jit(layer_cam, static_argnums=0)(model, images, jnp.array([0])).tolist()
         [[[4.0, 0.0]]]
 
-    Source: Jiang et al., LayerCAM (IEEE TIP 2021), equations 3 to 6.
+    Source: Jiang et al., LayerCAM (IEEE TIP 2021), element-wise weights.
     Departures: one layer; maps of several layers are not fused.
     """
     features, gradient = _features_and_gradient("layer_cam", model, images, target)
@@ -205,10 +212,11 @@ def score_cam(model: Explained, images: jax.Array, target: jax.Array, block: int
     Example:
         >>> model = Explained(lambda x: x, lambda z: z.sum((1, 2)))
         >>> images = jnp.array([[[[1.0, 0.0], [0.0, 1.0]]]])
-        >>> [round(v, 3) for v in score_cam(model, images, jnp.array([0]))[0, 0].tolist()]
+        >>> found = jax.jit(score_cam, static_argnums=0)(model, images, jnp.array([0]))
+        >>> [round(v, 3) for v in found[0, 0].tolist()]
         [0.731, 0.269]
 
-    Source: Wang et al., Score-CAM (CVPR workshops 2020), equations 3 to 6 and algorithm 1.
+    Source: Wang et al., Score-CAM (CVPR workshops 2020), channel-wise increase of confidence and algorithm 1.
     Departures: the logit of a baseline image is not subtracted, which the softmax over channels ignores.
     """
     images = check_inputs("score_cam", images, target)
@@ -246,11 +254,12 @@ def opti_cam(
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: z.sum((1, 2)))
-        >>> images = jnp.array([[[[1.0, 0.0], [0.5, 0.0], [0.0, 0.9]]]])
-        >>> [round(v, 2) for v in opti_cam(model, images, jnp.array([0]))[0, 0].tolist()]
-        [1.0, 0.5, 0.0]
+        >>> images = jnp.array([[[[1.0, 0.0], [0.5, 1.0], [0.0, 1.0], [0.0, 0.0]]]])
+        >>> mask = jax.jit(opti_cam, static_argnums=0)(model, images, jnp.array([0]))
+        >>> [round(v, 1) for v in mask[0, 0].tolist()]
+        [1.0, 1.0, 0.5, 0.0]
 
-    Source: Zhang, Torres, Sicre, Avrithis and Ayache, Opti-CAM (CVIU 2024), the definitions of its section 3.
+    Source: Zhang, Torres, Sicre, Avrithis and Ayache, Opti-CAM (CVIU 2024), method.
     Departures: w starts at 0 (any constant is the same uniform softmax; the released code starts at 0.5). The
     best of the steps + 1 weights is kept, image by image, where the released code stops early when a tenth of
     the iterations brought no gain. It has two sets of defaults; these are the paper's.

@@ -31,7 +31,7 @@ def saliency(model: Explained, images: jax.Array, target: jax.Array) -> jax.Arra
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: 2 * z[:, 0, 1, :1] - 3 * z[:, 0, 1, 1:])
-        >>> saliency(model, jnp.ones((1, 1, 2, 2)), jnp.array([0])).tolist()
+        >>> jax.jit(saliency, static_argnums=0)(model, jnp.ones((1, 1, 2, 2)), jnp.array([0])).tolist()
         [[[0.0, 5.0]]]
 
     Source: Simonyan, Vedaldi and Zisserman, Deep inside convolutional networks (2013), section 3.
@@ -57,7 +57,7 @@ def input_gradient(model: Explained, images: jax.Array, target: jax.Array) -> ja
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: 2 * z[:, 0, 1, :1] - 3 * z[:, 0, 1, 1:])
-        >>> input_gradient(model, jnp.full((1, 1, 2, 2), 0.5), jnp.array([0])).tolist()
+        >>> jax.jit(input_gradient, static_argnums=0)(model, jnp.full((1, 1, 2, 2), 0.5), jnp.array([0])).tolist()
         [[[0.0, -0.5]]]
 
     Source: Shrikumar et al., Not just a black box (2016), the baseline of its comparisons.
@@ -91,7 +91,8 @@ def integrated_gradients(
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: (z**2).sum((1, 2)))
-        >>> integrated_gradients(model, jnp.array([[[[0.5], [1.0]]]]), jnp.array([0])).tolist()
+        >>> images = jnp.array([[[[0.5], [1.0]]]])
+        >>> jax.jit(integrated_gradients, static_argnums=0)(model, images, jnp.array([0])).tolist()
         [[[0.25, 1.0]]]
 
     Source: Sundararajan, Taly and Yan, Axiomatic attribution for deep networks (ICML 2017), equation 1.
@@ -132,10 +133,10 @@ def smooth_grad(
 
     Example:
         >>> model = Explained(lambda x: x, lambda z: 2 * z[:, 0, 1, :1] - 3 * z[:, 0, 1, 1:])
-        >>> smooth_grad(model, jnp.ones((1, 1, 2, 2)), jnp.array([0])).tolist()
+        >>> jax.jit(smooth_grad, static_argnums=0)(model, jnp.ones((1, 1, 2, 2)), jnp.array([0])).tolist()
         [[[0.0, 5.0]]]
 
-    Source: Smilkov et al., SmoothGrad (2017), section 3; noise of 10 to 20 percent, its section 4.
+    Source: Smilkov et al., SmoothGrad (2017); noise of 10 to 20 percent.
     Departures: the sum over colours of sizes, as `saliency`.
     """
     images = check_inputs("smooth_grad", images, target)

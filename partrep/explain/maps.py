@@ -39,7 +39,7 @@ def upsample(maps: jax.Array, height: int, width: int) -> jax.Array:
     Source: textbook; half-pixel centres, as in the released code of the CAM family.
     """
     _check_larger("upsample", maps, height, width)
-    return jax.image.resize(maps.astype(jnp.float32), (*maps.shape[:-2], height, width), "linear")
+    return jax.image.resize(jnp.asarray(maps, jnp.float32), (*maps.shape[:-2], height, width), "linear")
 
 
 def _cells(cells: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ def spread(maps: jax.Array, height: int, width: int) -> jax.Array:
     """
     _check_larger("spread", maps, height, width)
     (rows, row_share), (columns, column_share) = _cells(maps.shape[-2], height), _cells(maps.shape[-1], width)
-    return maps.astype(jnp.float32)[..., rows[:, None], columns] * (row_share[:, None] * column_share)
+    return jnp.asarray(maps, jnp.float32)[..., rows[:, None], columns] * (row_share[:, None] * column_share)
 
 
 def is_flat(low: jax.Array, high: jax.Array) -> jax.Array:
@@ -94,13 +94,14 @@ def minmax(maps: jax.Array) -> jax.Array:
         ValueError: under two axes.
 
     Example:
-        >>> minmax(jnp.array([[[-1.0, 1.0], [0.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]])).tolist()
+        >>> maps = jnp.array([[[-1.0, 1.0], [0.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]])
+        >>> jax.jit(minmax)(maps).tolist()
         [[[0.0, 0.5], [0.25, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]
 
-    Source: Score-CAM (Wang et al. 2020), equation 6.
+    Source: Score-CAM (Wang et al. 2020), normalisation of the masks.
     """
     check_shapes("minmax", maps=(maps, "... h w"))
-    s = maps.astype(jnp.float32)
+    s = jnp.asarray(maps, jnp.float32)
     low, high = (bound(s, axis=(-2, -1), keepdims=True) for bound in (jnp.min, jnp.max))
     flat = is_flat(low, high)
     return jnp.where(flat, 0.0, (s - low) / jnp.where(flat, 1.0, high - low))

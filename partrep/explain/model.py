@@ -80,5 +80,5 @@ def logits_of_views(
     """
     if block < 1:
         raise UserError(f"found a block of {block} batches at a time; expected at least 1")
-    each = lambda choice: class_logit(model, view(choice), target)  # noqa: E731
-    return jax.lax.map(each, choices, batch_size=min(block, len(choices)))
+    size = min(block, len(choices))
+    return jax.lax.map(lambda choice: class_logit(model, view(choice), target), choices, batch_size=size)

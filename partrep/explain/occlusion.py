@@ -57,7 +57,8 @@ def occlusion(
     Example:
         >>> model = Explained(lambda x: x, lambda z: z[:, 0, 0])
         >>> images = jnp.ones((1, 2, 2, 1))
-        >>> occlusion(model, images, jnp.array([0]), window=1, stride=1, baseline=0.0).tolist()
+        >>> pixelwise = jax.jit(lambda x, c: occlusion(model, x, c, window=1, stride=1, baseline=0.0))
+        >>> pixelwise(images, jnp.array([0])).tolist()
         [[[1.0, 0.0], [0.0, 0.0]]]
 
     Source: Zeiler and Fergus, Visualizing and understanding convolutional networks (ECCV 2014), section 4.2.

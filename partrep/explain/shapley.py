@@ -67,7 +67,7 @@ def shapley_values(values: jax.Array) -> jax.Array:
         >>> shapley_values(jnp.array([0.0, 1.0, 3.0, 10.0])).tolist()
         [4.0, 6.0]
 
-    Source: Shapley, A value for n-person games (1953), equation 12.
+    Source: Shapley, A value for n-person games (1953).
     Departures: none.
     """
     weights = jnp.asarray(_weights(_players("shapley_values", values)), jnp.float32)
@@ -93,7 +93,7 @@ def interaction_share(values: jax.Array) -> jax.Array:
         ValueError: a last axis that is no power of two from 2 on.
 
     Example:
-        >>> round(float(interaction_share(jnp.array([0.0, 0.0, 0.0, 1.0]))), 4)
+        >>> round(float(jax.jit(interaction_share)(jnp.array([0.0, 0.0, 0.0, 1.0]))), 4)
         0.3333
 
     Source: Hammer and Holzman, Approximations of pseudo-Boolean functions (1992): the nearest additive game has
@@ -135,7 +135,8 @@ def region_values(
 
     >>> model = Explained(lambda x: x, lambda z: z.sum((1, 2)))
     >>> regions = label_masks(jnp.array([[[0, 1]]]), 2)
-    >>> region_values(model, jnp.array([[[[1.0], [5.0]]]]), jnp.array([0]), regions, 0.0).tolist()
+    >>> images = jnp.array([[[[1.0], [5.0]]]])
+    >>> jax.jit(region_values, static_argnums=0)(model, images, jnp.array([0]), regions, 0.0).tolist()
     [[0.0, 1.0, 5.0, 6.0]]
     """
     images = check_inputs("region_values", images, target)
@@ -184,7 +185,8 @@ def region_shapley(
     Example:
         >>> model = Explained(lambda x: x, lambda z: z.sum((1, 2)) ** 2)
         >>> regions = label_masks(jnp.array([[[0, 1]]]), 2)
-        >>> region_shapley(model, jnp.array([[[[1.0], [5.0]]]]), jnp.array([0]), regions, 0.0).tolist()
+        >>> images = jnp.array([[[[1.0], [5.0]]]])
+        >>> jax.jit(region_shapley, static_argnums=0)(model, images, jnp.array([0]), regions, 0.0).tolist()
         [[6.0, 30.0]]
 
     Source: Lundberg and Lee, A unified approach to interpreting model predictions (NeurIPS 2017), equation 8.
@@ -220,7 +222,8 @@ def shapley_map(
     Example:
         >>> model = Explained(lambda x: x, lambda z: z.sum((1, 2)))
         >>> regions = label_masks(jnp.array([[[0, 0, 1]]]), 2)
-        >>> shapley_map(model, jnp.array([[[[1.0], [2.0], [5.0]]]]), jnp.array([0]), regions, 0.0).tolist()
+        >>> images = jnp.array([[[[1.0], [2.0], [5.0]]]])
+        >>> jax.jit(shapley_map, static_argnums=0)(model, images, jnp.array([0]), regions, 0.0).tolist()
         [[[1.5, 1.5, 5.0]]]
 
     Source: as `region_shapley`.
