@@ -37,7 +37,7 @@ class ClassifyData:
 
     def __post_init__(self):
         if len({s.fingerprint for s in (self.train, self.validation, self.test)}) < 3:
-            raise UserError("two of the training, validation and test sets hold the same images; expected disjoint sets")
+            raise UserError("the training, validation and test sets share images; expected three disjoint sets")
 
 
 def load(settings: Mapping[str, Any]) -> ClassifyData:

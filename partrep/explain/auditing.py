@@ -133,21 +133,24 @@ def score(effects: Effects, explain: Mapping[str, Explain], informative: np.ndar
 
 
 def way_agreement(effects: Effects) -> float:
-    """The smallest rank correlation between the effects of two of the three ways, over all images and parts."""
-    ways = [getattr(effects, way).ravel() for way in WAYS]
+    """The smallest rank correlation between the effects of two of the three ways, over images and parts.
+
+    Of the parts that a branch hides alone: a branch that hides two parts is another intervention. 0 where none is.
+    """
+    ways = [getattr(effects, way)[effects.alone] for way in WAYS]
+    if effects.alone.sum() < 2:
+        return 0.0
     return min(spearman(one, two).item() for i, one in enumerate(ways) for two in ways[:i])
 
 
 def _of_the_model(effects: Effects, agreement: float) -> dict[str, float]:
-    from partrep.explain.shapley import shapley_values
-
     return {
         "accuracy": float((effects.predicted == effects.labels).mean()),
         "agreement": agreement,
         "interaction": float(effects.interaction.mean()),
         "part_effect": float(np.abs(effects.swap).mean()),
         "background_effect": float(np.abs(effects.background).mean()),
-        "ceiling": float(spearman(effects.shapley, shapley_values(effects.twin)).mean()),
+        "ceiling": float(spearman(effects.shapley, effects.twin_shapley).mean()),
     }
 
 

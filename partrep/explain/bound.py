@@ -16,7 +16,8 @@ from partrep.explain.effects import Predict
 from partrep.explain.gradients import input_gradient, integrated_gradients
 from partrep.explain.model import Explained
 from partrep.explain.occlusion import occlusion
-from partrep.models.part_model import PartModel
+from partrep.models.outputs import PartOutputs
+from partrep.models.part_model import PartModel, outputs_of
 
 BATCH = 49
 """Images explained at once."""
@@ -40,15 +41,23 @@ OWN = ("contributions", "location contributions")
 
 def explained(model: PartModel, variables: Any) -> Explained:
     """The model in evaluation mode, cut at the features of its backbone."""
-    return Explained(
-        features=lambda images: model.apply(variables, images, method=PartModel.encode),
-        head=lambda features: model.apply(variables, features, method=PartModel.from_features).logits,
-    )
+
+    def features(images: jax.Array) -> jax.Array:
+        found = model.apply(variables, images, method=PartModel.encode)
+        assert isinstance(found, jax.Array)
+        return found
+
+    def head(features: jax.Array) -> jax.Array:
+        outputs = model.apply(variables, features, method=PartModel.from_features)
+        assert isinstance(outputs, PartOutputs) and outputs.logits is not None
+        return outputs.logits
+
+    return Explained(features, head)
 
 
 def predictor(model: PartModel, variables: Any) -> Predict:
     """`images [n,H,W,3] -> logits [n,C]` on NumPy arrays."""
-    apply = jax.jit(lambda variables, images: model.apply(variables, images, False).logits)
+    apply = jax.jit(lambda variables, images: outputs_of(model, variables, images).logits)
     return lambda images: np.asarray(apply(variables, images))
 
 
@@ -60,11 +69,11 @@ def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tupl
     made: dict[str, Callable[..., jax.Array]] = {}
     if level(model) >= 1 and _part_count(model) > 1:
         made["contributions"] = lambda variables, images, target: spread_contributions(
-            model.apply(variables, images, False), target
+            outputs_of(model, variables, images), target
         )
     if level(model) >= 2:
         made["location contributions"] = lambda variables, images, target: location_contributions(
-            model, variables, model.apply(variables, images, False), target
+            model, variables, outputs_of(model, variables, images), target
         ).sum(1)
     for name in names:
         made[name] = functools.partial(_post_hoc, model, POST_HOC[name])
@@ -75,11 +84,15 @@ def _part_count(model: PartModel) -> int:
     return getattr(model.method, "parts", 1)
 
 
-def _post_hoc(model: PartModel, method: Callable[..., jax.Array], variables: Any, images: Any, target: Any) -> jax.Array:
+def _post_hoc(
+    model: PartModel, method: Callable[..., jax.Array], variables: Any, images: jax.Array, target: jax.Array
+) -> jax.Array:
     return method(explained(model, variables), images, target)
 
 
-def _in_batches(function: Callable[..., jax.Array], variables: Any, images: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _in_batches(
+    function: Callable[..., jax.Array], variables: Any, images: np.ndarray, target: np.ndarray
+) -> np.ndarray:
     """Runs a jitted explanation on batches of one shape; the last repeats its last image."""
     made = []
     for start in range(0, len(images), BATCH):

@@ -67,7 +67,7 @@ def location_contributions(model: PartModel, variables: Any, outputs: PartOutput
     vectors = outputs.parts.vectors
 
     def logit(vectors: jax.Array) -> jax.Array:
-        made = model.apply(variables, vectors, outputs.parts.presence, method=PartModel.classify)
+        made = jnp.asarray(model.apply(variables, vectors, outputs.parts.presence, method=PartModel.classify))
         return jnp.take_along_axis(made, target[:, None], axis=1).sum()
 
     slope = jax.grad(logit)(vectors)
@@ -104,8 +104,10 @@ def level(model: PartModel) -> int:
 
     >>> from partrep.models.part_model import build
     >>> names = dict(backbone=dict(name="patchnet"), method=dict(name="landmarks"))
-    >>> level(build(dict(**names, head=dict(name="concat")), 3)), level(build(dict(**names, head=dict(name="cosine")), 3))
-    (2, 0)
+    >>> level(build(dict(**names, head=dict(name="concat")), 3))
+    2
+    >>> level(build(dict(**names, head=dict(name="cosine")), 3))
+    0
     """
     if model.head is None or not model.head.linear_in_codes:
         return 0

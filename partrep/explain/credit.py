@@ -34,7 +34,8 @@ def region_credit(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.n
     maps, (n, height, width) = np.asarray(maps, np.float64), masks.shape
     fits = maps.ndim == 3 and len(maps) == n and height % maps.shape[1] == 0 and width % maps.shape[2] == 0
     if not fits:
-        raise UserError(f"an explanation has shape {maps.shape}; expected [{n}, h, w], h and w dividing {height}x{width}")
+        expected = f"[{n}, h, w], h and w dividing {height}x{width}"
+        raise UserError(f"an explanation has shape {maps.shape}; expected {expected}")
     if not np.isfinite(maps).all():
         raise UserError("an explanation is not finite; expected finite credit")
     cell = (height // maps.shape[1], width // maps.shape[2])

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from partrep import UserError
@@ -21,6 +22,9 @@ Predict = Callable[[np.ndarray], np.ndarray]
 PARTS = len(birds.PARTS)
 WAYS = ("swap", "remove", "hide")
 """The three ways of taking what a part says away."""
+
+SPARED = 0.1
+"""A branch hides a part alone where no other part loses a greater share of its visible pixels to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Effects:
         swapped: f32 [n,6,S,S,3], the images with each part swapped to the next value.
         swapped_masks: i32 [n,6,S,S], their masks.
         remove, hide: f64 [n,6].
+        alone: bool [n,6], where the branch that hides the part takes less than `SPARED` of any other part away.
         background: f64 [n], the mean over the six other habitats.
         twin: f64 [n,64], `subsets` of another bird of the same class with another nuisance.
         extrapolated: whether subsets lack more parts than any training image.
@@ -61,6 +66,7 @@ class Effects:
     swapped_masks: np.ndarray
     remove: np.ndarray
     hide: np.ndarray
+    alone: np.ndarray
     background: np.ndarray
     twin: np.ndarray
     extrapolated: bool
@@ -68,17 +74,22 @@ class Effects:
     @functools.cached_property
     def shapley(self) -> np.ndarray:
         """Exact Shapley values f64 [n,6] of the class's logit over the six parts."""
-        return shapley_values(self.subsets)
+        return np.asarray(shapley_values(jnp.asarray(self.subsets)), np.float64)
 
     @functools.cached_property
     def rival_shapley(self) -> np.ndarray:
         """The same of the rival's logit."""
-        return shapley_values(self.rival_subsets)
+        return np.asarray(shapley_values(jnp.asarray(self.rival_subsets)), np.float64)
+
+    @functools.cached_property
+    def twin_shapley(self) -> np.ndarray:
+        """The same of the twin's logit."""
+        return np.asarray(shapley_values(jnp.asarray(self.twin)), np.float64)
 
     @functools.cached_property
     def interaction(self) -> np.ndarray:
         """f64 [n], the share of the variance over subsets that no additive account of the parts explains."""
-        return interaction_share(self.subsets)
+        return np.asarray(interaction_share(jnp.asarray(self.subsets)), np.float64)
 
 
 def measure(
@@ -114,7 +125,8 @@ def measure(
     subsets = camera.subsets(scenes)
     chosen = _pick(subsets, predicted)
     swaps = np.stack([camera.swaps(scenes, part) for part in range(PARTS)], 1)  # [n,6,6,C]
-    hidden = np.stack([camera.logits(interventions.hide(scenes, part)) for part in range(PARTS)], 1)
+    branches = [interventions.hide(scenes, part) for part in range(PARTS)]
+    hidden = np.stack([camera.logits(branch) for branch in branches], 1)
     habitats = np.stack([camera.logits(_other_habitat(scenes, step)) for step in range(1, birds.VALUES)], 1)
     pictures, masks = camera.pictures(scenes)
     swapped, swapped_masks = zip(*(camera.pictures(_swap(scenes, part, 1)) for part in range(PARTS)))
@@ -132,10 +144,24 @@ def measure(
         swapped_masks=np.stack(swapped_masks, 1),
         remove=here[:, None] - chosen[:, _without_one()],
         hide=here[:, None] - _pick(hidden, predicted),
+        alone=hidden_alone(masks, np.stack([camera.pictures(branch)[1] for branch in branches], 1)),
         background=here - _pick(habitats, predicted).mean(1),
         twin=_pick(camera.subsets(twins), predicted),
         extrapolated=world.absence < PARTS,
     )
+
+
+def hidden_alone(masks: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """bool [n,6]: whether hiding each part left the others be, from masks [n,S,S] and those after hiding [n,6,S,S]."""
+    before, after = _areas(masks)[:, None], _areas(behind)  # [n,1,6], [n,6,6]
+    spared = after >= (1 - SPARED) * before
+    clean: np.ndarray = np.all(spared | np.eye(PARTS, dtype=bool), axis=-1)
+    return clean
+
+
+def _areas(masks: np.ndarray) -> np.ndarray:
+    """Visible pixels of each part, [...,S,S] -> [...,6]."""
+    return np.stack([(masks == 2 + part).sum((-2, -1)) for part in range(PARTS)], -1)
 
 
 def rival_classes(logits: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:

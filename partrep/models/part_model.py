@@ -124,3 +124,10 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         bottleneck=make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"}),
         head=head,
     )
+
+
+def outputs_of(model: PartModel, variables: Any, images: jax.Array) -> PartOutputs:
+    """The outputs in evaluation mode: images f32 [B,H,W,C] in [0,1]."""
+    outputs = model.apply(variables, images, False)
+    assert isinstance(outputs, PartOutputs)
+    return outputs

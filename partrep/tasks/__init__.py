@@ -1,5 +1,5 @@
 """Tasks: which batches, which losses, which evaluators; each is `prepare(config) -> run(workdir) -> Outcome`."""
 
-from partrep.tasks import fewshot_run
+from partrep.tasks import classify_run, fewshot_run
 
-TASKS = {"fewshot": fewshot_run.prepare}
+TASKS = {"classify": classify_run.prepare, "fewshot": fewshot_run.prepare}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,18 +15,14 @@ from partrep.evaluate.readers import PAIR_PARTS, READER_HEADS
 from partrep.models import local_views
 from partrep.tasks import fewshot, readers
 from partrep.tasks.batches import spaced
+from partrep.tasks.check import check_numbers, trace_stages
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.maps import TRUTH, bird_truth
 from partrep.tasks.readers import DENSE, GRID, KMEANS, PARTS, POOLED
-from partrep.train import sharding
-from partrep.train.loop import Settings, abstract_state
-from partrep.train.settings import from_mapping
-from partrep.train.stages import Stage, check_stages
 from partrep.train.state import TrainState
 
 READERS = (PARTS, POOLED, DENSE, GRID, KMEANS)
 SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 DATA = {
     "birds": ("world", "level", "images", "size"),
     "omniglot": ("dir", "background", "augmentation", "size", "stored", "validate", "warp"),
@@ -39,35 +35,9 @@ AUGMENTATIONS = {
     "folder": ("none", "geometric"),
     "tfds": ("none", "geometric"),
 }
-LEAST = {
-    "seed": 0,
-    "world": 0,
-    "class_seed": 0,
-    "size": 1,
-    "stored": 1,
-    "log_every": 1,
-    "checkpoint_every": 1,
-    "keep": 1,
-    "validate_every": 0,
-    "steps": 0,
-    "batch_size": 1,
-    "episodes": 1,
-    "validation_episodes": 2,
-    "dense": 1,
-    "discovery_images": 1,
-    "warps": 0,
-    "pictures": 0,
-}
-
-
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raises a `UserError` at the first number of the config that no run can have."""
-    for path, value in leaves(config):
-        least = LEAST.get(path.rsplit(".", 1)[-1])
-        if least is not None and value < least:
-            raise UserError(f"config.{path} is {value}; expected at least {least}")
-        if path.endswith("seed") and value >= 2**32:
-            raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
+    check_numbers(config)
     data = config["data"]
     if missing := [name for name in DATA.get(data["name"], ()) if name not in data]:
         raise UserError(f"data {data['name']!r} needs config.data.{missing[0]}; expected a preset that has it")
@@ -80,12 +50,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
     for name, kind in config["evaluation"].get("further", {}).items():
         if kind["episodes"] < 2:
             raise UserError(f"config.evaluation.further.{name}.episodes is 1; expected at least 2, for an interval")
-    if not 0 <= config["label_smoothing"] < 1:
-        raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
     check_augmentation(config)
-    check_best(config["train"])
-    if config["dtype"] not in DTYPES:
-        raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
 
 
 def check_augmentation(config: Mapping[str, Any]) -> None:
@@ -104,28 +69,6 @@ def check_augmentation(config: Mapping[str, Any]) -> None:
         )
 
 
-def check_best(train: Mapping[str, Any]) -> None:
-    """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes."""
-    best = train.get("best", "")
-    if best and best != "validation/accuracy":
-        raise UserError(f"config.train.best is {best!r}; expected '' or 'validation/accuracy'")
-    if best and not train.get("validate_every"):
-        raise UserError("config.train.best needs validations; expected --config.train.validate_every=STEPS besides")
-
-
-def leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested mapping with their dotted paths.
-
-    >>> list(leaves({"a": {"b": 1}, "c": 2}))
-    [('a.b', 1), ('c', 2)]
-    """
-    for name, value in config.items():
-        if hasattr(value, "items"):
-            yield from leaves(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value
-
-
 def check_task(task: Fewshot) -> None:
     """Draws an episode of each set and traces the steps and the readers; raises what they would raise."""
     evaluation = task.config["evaluation"]
@@ -140,21 +83,7 @@ def check_task(task: Fewshot) -> None:
         lookup(dict.fromkeys(READERS), evaluation["reader"], "reader")
     for name in evaluation["heads"]:
         lookup(READER_HEADS, name, "head of a reader")
-    settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
-    stages = fewshot.stages(task)
-    check_stages(stages)
-    names = from_mapping(Settings, {"seed": task.config["seed"], **settings})
-    for index, stage in enumerate(stages):
-        trace_step(stage, abstract_state(stages, task.init, names, index))
-    trace_readers(task, abstract_state(stages, task.init, names, len(stages) - 1))
-
-
-def trace_step(stage: Stage, state: TrainState) -> None:
-    """Traces the loss of a stage on its first batch, which the devices must share evenly."""
-    batch = stage.batches[0]
-    sharding.check_divides(len(jax.tree.leaves(batch)[0]))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    jax.eval_shape(stage.loss, state.params, state.model_state, state.loss_state, batch, key)
+    trace_readers(task, trace_stages(fewshot.stages(task), task.init, task.config))
 
 
 def trace_readers(task: Fewshot, state: TrainState) -> None:

@@ -13,6 +13,7 @@ from partrep.evaluate.readers import Reading, standardise
 from partrep.models.heads.aligned import aligned_contributions
 from partrep.models.local import Local
 from partrep.report.content import EpisodePicture
+from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.readers import pairing
 
@@ -20,7 +21,7 @@ Pictures = tuple[EpisodePicture, ...]
 _contributions = jax.jit(aligned_contributions, static_argnames=("scale", "geometry", "align", "weighting"))
 
 
-def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) -> tuple[Pictures, Pictures]:
+def pictures(sampled: Sampled[Fewshot], reading: Reading, episodes: Episodes, most: int) -> tuple[Pictures, Pictures]:
     """(right, wrong): at most one query of each of the first episodes, up to `most` of either kind."""
     right: list[EpisodePicture] = []
     wrong: list[EpisodePicture] = []
@@ -37,7 +38,7 @@ def pictures(sampled: Sampled, reading: Reading, episodes: Episodes, most: int) 
     return tuple(right), tuple(wrong)
 
 
-def draw_all(sampled: Sampled, reading: Reading, episodes: Episodes) -> Iterator[list[EpisodePicture]]:
+def draw_all(sampled: Sampled[Fewshot], reading: Reading, episodes: Episodes) -> Iterator[list[EpisodePicture]]:
     """Pictures of each of some episodes; their images are read together, in few batches."""
     count, ways, _ = episodes.support.shape
     queries = episodes.query.reshape(count, ways, -1)[:, :, 0]
@@ -47,7 +48,7 @@ def draw_all(sampled: Sampled, reading: Reading, episodes: Episodes) -> Iterator
         yield draw(sampled, reading, episodes.support_mask[e], jax.tree.map(lambda x, e=e: x[e], maps))
 
 
-def draw(sampled: Sampled, reading: Reading, mask: np.ndarray, maps: Maps) -> list[EpisodePicture]:
+def draw(sampled: Sampled[Fewshot], reading: Reading, mask: np.ndarray, maps: Maps) -> list[EpisodePicture]:
     """Pictures of the first query of each class of an episode, beside the first support of each.
 
     `mask` [C,n] is the supports'; `maps` are of the C n supports, then of C queries. All supports count in the
@@ -74,7 +75,7 @@ def draw(sampled: Sampled, reading: Reading, mask: np.ndarray, maps: Maps) -> li
 
 
 def contributions(
-    sampled: Sampled, reading: Reading, support: Local, query: Local, mask: jax.Array
+    sampled: Sampled[Fewshot], reading: Reading, support: Local, query: Local, mask: jax.Array
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """What each part of the query adds to each logit of the head that was reported, f32 [Q,C,K], and the logits.
 

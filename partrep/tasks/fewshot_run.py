@@ -11,9 +11,7 @@ from partrep.tasks import fewshot
 from partrep.tasks.fewshot_check import check_settings, check_task
 from partrep.tasks.fewshot_evaluation import evaluate
 from partrep.tasks.oneshot_evaluation import evaluate_oneshot
-from partrep.tasks.outcome import Outcome, count_test_evaluations
-from partrep.train import sharding
-from partrep.train.checkpoint import load_variables
+from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
 
 
 def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
@@ -30,8 +28,6 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 def run(task: fewshot.Fewshot, workdir: pathlib.Path) -> Outcome:
     """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
     state = fewshot.train(task, workdir)
-    variables = state.eval_variables
-    if 0 <= int(state.best_step) < int(state.step):
-        variables = sharding.replicate(load_variables(workdir / "checkpoints", int(state.best_step))[0])
+    variables = best_variables(workdir, state)
     count = functools.partial(count_test_evaluations, workdir)
     return (evaluate_oneshot if task.data.novel is None else evaluate)(task, variables, count)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.discovery import Found, PartTruth, baselines, ceiling, discovery_table
 from partrep.evaluate.predict import predict
 from partrep.models import local_views
-from partrep.report.content import Discovery, Score
 from partrep.models.outputs import PartOutputs
+from partrep.report.content import Discovery, Score
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.train.state import Tree
 
@@ -27,7 +27,7 @@ CEILING = "ceiling"  # the true parts at the resolution of the map
 TRUTH = ("part_mask", "keypoints", "visible", "box")  # what is kept of `Rendered`
 
 
-class Task(Protocol):
+class Task(Hashable, Protocol):
     """What maps are made with: a config with `evaluation` settings, and a model in evaluation mode."""
 
     @property
@@ -36,16 +36,19 @@ class Task(Protocol):
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs: ...
 
 
+SomeTask = TypeVar("SomeTask", bound=Task)
+
+
 def bird_truth(part_mask: np.ndarray, keypoints: np.ndarray, visible: np.ndarray, box: np.ndarray) -> PartTruth:
     """The true parts of rendered birds, of which `visible` f32 [n,P] is the visible share of each part."""
     return PartTruth(part_mask, keypoints, visible > 0.5, box, names=birds.PARTS)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampled:
+class Sampled(Generic[SomeTask]):
     """Maps of evenly spaced images of one set, computed when first read."""
 
-    task: Task
+    task: SomeTask
     variables: Tree
     images: ImageSet
 

@@ -12,7 +12,9 @@ import numpy as np
 from partrep import UserError
 from partrep.report.content import ClassifyPage, FewshotPage, Result
 from partrep.train import sharding
+from partrep.train.checkpoint import load_variables
 from partrep.train.disk import write_atomically
+from partrep.train.state import TrainState, Tree
 
 TESTS = "test_evaluations.json"
 
@@ -61,3 +63,10 @@ def _counted(path: pathlib.Path) -> int:
         return int(json.loads(path.read_text())["test_evaluations"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error!r}); expected the count of an earlier run") from error
+
+
+def best_variables(workdir: pathlib.Path, state: TrainState) -> dict[str, Tree]:
+    """The variables to evaluate: of the best step where one was chosen by validation, else of the last."""
+    if 0 <= int(state.best_step) < int(state.step):
+        return sharding.replicate(load_variables(workdir / "checkpoints", int(state.best_step))[0])
+    return state.eval_variables

@@ -1,0 +1,93 @@
+"""What any run would stumble over later, found before anything is written, compiled or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from partrep import UserError
+from partrep.train import sharding
+from partrep.train.loop import Settings, abstract_state
+from partrep.train.settings import from_mapping
+from partrep.train.stages import Stage, check_stages
+from partrep.train.state import TrainState, Tree
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LEAST = {
+    "seed": 0,
+    "world": 0,
+    "class_seed": 0,
+    "size": 1,
+    "stored": 1,
+    "log_every": 1,
+    "checkpoint_every": 1,
+    "keep": 1,
+    "validate_every": 0,
+    "steps": 0,
+    "batch_size": 1,
+    "episodes": 1,
+    "validation_episodes": 2,
+    "dense": 1,
+    "discovery_images": 1,
+    "warps": 0,
+    "pictures": 0,
+}
+
+
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` at the first number of the config that no run can have, an unknown dtype or a bad `best`."""
+    for path, value in leaves(config):
+        least = LEAST.get(path.rsplit(".", 1)[-1])
+        if least is not None and value < least:
+            raise UserError(f"config.{path} is {value}; expected at least {least}")
+        if path.endswith("seed") and value >= 2**32:
+            raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
+    if not 0 <= config["label_smoothing"] < 1:
+        raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
+    check_best(config["train"])
+    if config["dtype"] not in DTYPES:
+        raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
+
+
+def check_best(train: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes."""
+    best = train.get("best", "")
+    if best and best != "validation/accuracy":
+        raise UserError(f"config.train.best is {best!r}; expected '' or 'validation/accuracy'")
+    if best and not train.get("validate_every"):
+        raise UserError("config.train.best needs validations; expected --config.train.validate_every=STEPS besides")
+
+
+def leaves(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested mapping with their dotted paths.
+
+    >>> list(leaves({"a": {"b": 1}, "c": 2}))
+    [('a.b', 1), ('c', 2)]
+    """
+    for name, value in config.items():
+        if hasattr(value, "items"):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def trace_stages(
+    stages: Sequence[Stage], init: Callable[[jax.Array], dict[str, Tree]], config: Mapping[str, Any]
+) -> TrainState:
+    """Traces a step of each stage, raises what it would raise, and returns the shapes of the last state."""
+    check_stages(stages)
+    settings = {k: v for k, v in config["train"].items() if k != "validate_every"}
+    names = from_mapping(Settings, {"seed": config["seed"], **settings})
+    for index, stage in enumerate(stages):
+        trace_step(stage, abstract_state(stages, init, names, index))
+    return abstract_state(stages, init, names, len(stages) - 1)
+
+
+def trace_step(stage: Stage, state: TrainState) -> None:
+    """Traces the loss of a stage on its first batch, which the devices must share evenly."""
+    batch = stage.batches[0]
+    sharding.check_divides(len(jax.tree.leaves(batch)[0]))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jax.eval_shape(stage.loss, state.params, state.model_state, state.loss_state, batch, key)

@@ -1,0 +1,43 @@
+"""What a classification run would stumble over later, found before anything is written, compiled or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from partrep import UserError, lookup
+from partrep.data.birds.world import SPLITS
+from partrep.evaluate.discovery import refuse_small_parts
+from partrep.explain import bound
+from partrep.tasks import classify
+from partrep.tasks.batches import spaced
+from partrep.tasks.check import check_numbers, trace_stages
+from partrep.tasks.maps import TRUTH, bird_truth
+
+SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
+
+
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` at the first setting of the config that no run can have."""
+    check_numbers(config)
+    evaluation = config["evaluation"]
+    for name in evaluation["explanations"]:
+        lookup(dict(bound.POST_HOC), name, "explanation")
+    most = config["data"]["images"][SPLITS.index("test")] // 2
+    if not 0 <= evaluation["audit_images"] <= most:
+        found = evaluation["audit_images"]
+        raise UserError(f"config.evaluation.audit_images is {found}; expected 0 to {most}, half of the test images")
+
+
+def check_task(task: classify.Classify) -> None:
+    """Traces the steps and the maps of one image; true parts must be larger than the map's cells."""
+    state = trace_stages(classify.stages(task), task.init, task.config)
+    images = task.data.test
+    batch = images.load(spaced(images, 98))
+    outputs = jax.eval_shape(lambda v, b: task.outputs(v, images.decode(b, None)), state.eval_variables, batch)
+    grid = outputs.parts.assignment.shape[2:]
+    if images.truth is not None and min(grid) < SURE_GRID:
+        drawn = jax.device_get(jax.jit(images.truth)(batch))
+        refuse_small_parts(bird_truth(*(getattr(drawn, name) for name in TRUTH)), tuple(grid))

@@ -1,0 +1,215 @@
+"""What a classification run is scored on: accuracy, the audit of its explanations, part discovery; and its page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from partrep.explain import bound
+from partrep.explain.auditing import AGREE, LOWER_IS_BETTER, SCORES, Audit, score
+from partrep.explain.contributions import level
+from partrep.explain.effects import measure
+from partrep.metrics.intervals import Interval, bootstrap_interval
+from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
+from partrep.tasks.classify import Classify, correct
+from partrep.tasks.classify_pictures import pictures
+from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
+from partrep.tasks.outcome import Outcome
+from partrep.train import sharding
+from partrep.train.stages import init_key
+from partrep.train.state import Tree
+
+MODEL = "model"
+LEVELS = (
+    "None: the classifier is not a sum over parts.",
+    "Level 1: what each part adds to the logit is exact, and with the bias sums to it. The regions show where a part "
+    "was read; a feature there also saw its surroundings.",
+    "Level 2: with the assignment of locations to parts as it is, what each location adds to the logit is exact. A "
+    "feature there also saw its surroundings, and the assignment itself may change with the image.",
+)
+OF_THE_MODEL = {
+    "agreement": "swap, remove and hide agree (rank correlation)",
+    "interaction": "share of the effect that no sum over parts explains",
+    "part_effect": "mean effect of another part value on the logit",
+    "background_effect": "mean effect of another habitat",
+    "ceiling": "rank correlation with another bird of the class",
+}
+
+
+def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Outcome:
+    """Scores a trained model on the test images and gathers what the report shows.
+
+    `count` is told of the evaluations of test images that are about to begin, and returns how many ever did.
+    """
+    data, settings = task.data, task.config["evaluation"]
+    audits = data.world is not None and settings["audit_images"] > 0
+    evaluations = count(1 + len(data.shifted) + audits)
+    right = {MODEL: correct(task, variables, data.test)}
+    shifted = {name: correct(task, variables, images) for name, images in data.shifted.items()}
+    found = audit_model(task, variables) if audits else None
+    held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
+    several = test.at(np.arange(1))["assignment"].shape[1] > 1
+    discovery = discovery_scores(held_out, test) if several and data.test.truth is not None else {}
+    row = result_row(right[MODEL], {name: values for name, values in shifted.items()}, data.test.labels)
+    page = _page(task, row, found, discovery)
+    if several:
+        page = _with_pictures(task, variables, test, page)
+    return Outcome(
+        results=flat(task, variables, row, found, discovery),
+        rows=(row,),
+        page=page,
+        episodes={MODEL: by_class(right[MODEL], data.test.labels)}
+        | {Result.further_name(MODEL, name): by_class(values, data.test.labels) for name, values in shifted.items()},
+        fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
+        test_evaluations=evaluations,
+    )
+
+
+def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """f64 [C]: the mean of each class, the units that comparisons pair."""
+    return np.bincount(labels, values) / np.bincount(labels)
+
+
+def result_row(right: np.ndarray, shifted: Mapping[str, np.ndarray], labels: np.ndarray) -> Result:
+    """Accuracy with its interval by bootstrap over classes, and that in other surroundings."""
+    return Result.measured(
+        MODEL,
+        bootstrap_interval(right, labels),
+        reference=True,
+        further={name: tuple(bootstrap_interval(values, labels)) for name, values in shifted.items()},
+    )
+
+
+def audit_model(task: Classify, variables: Tree) -> Audit:
+    """The audit of every configured explanation of the model, and of one of the model before training."""
+    data, settings = task.data, task.config["evaluation"]
+    assert data.world is not None
+    predict = bound.predictor(task.model, variables)
+    size = task.config["data"]["size"]
+    effects = measure(predict, data.world, data.group, settings["audit_images"], size)
+    explain = bound.explanations(task.model, variables, tuple(settings["explanations"]))
+    before = bound.explanations(task.model, sharding.init_replicated(task.init, init_key(task.config["seed"])), ())
+    explain |= {f"untrained: {name}": function for name, function in list(before.items())[-1:]}
+    return score(effects, explain, data.world.informative, task.config["seed"])
+
+
+def flat(
+    task: Classify,
+    variables: Tree,
+    row: Result,
+    found: Audit | None,
+    discovery: Mapping[str, Mapping[str, float]],
+) -> dict[str, float]:
+    """`{name: number}` of everything measured."""
+    assert row.interval is not None
+    made = with_interval("test/accuracy", Interval(row.value, *row.interval))
+    for name, interval in row.further.items():
+        made |= with_interval(f"test/{name}/accuracy", Interval(*interval))
+    made["model/parameters"] = parameter_count(variables)
+    made["model/level"] = level(task.model)
+    if found is not None:
+        made |= {f"model/{name}": value for name, value in found.model.items()} | {"model/valid": float(found.valid)}
+        for name, scores in found.scores.items():
+            for what, interval in scores.items():
+                made |= with_interval(f"audit/{slug(name)}/{what}", interval)
+    for method, table in discovery.items():
+        made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
+    return made
+
+
+def slug(name: str) -> str:
+    """An explanation's name as part of a result's name.
+
+    >>> slug("untrained: input x gradient")
+    'untrained_input_x_gradient'
+    """
+    return name.replace(": ", "_").replace(" ", "_")
+
+
+def with_interval(name: str, interval: Interval) -> dict[str, float]:
+    """A mean and the ends of its interval as results of that name."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def parameter_count(variables: Tree) -> int:
+    """How many numbers are trained."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def audit_table(found: Audit) -> Discovery:
+    """The scores of the explanations as the report shows them."""
+    names = [name for name in SCORES if any(name in scores for scores in found.scores.values())]
+    rows = tuple(
+        Score(
+            name,
+            {head: scores[head].mean for head in names if head in scores},
+            {head: (scores[head].low, scores[head].high) for head in names if _has_width(scores.get(head))},
+            reference="contributions" in name and not name.startswith("untrained"),
+        )
+        for name, scores in found.scores.items()
+    )
+    note = (
+        "Birds are rendered again with one thing changed, and the logit of the predicted class is read: that is what "
+        "it depends on. Scores are of the credit that an explanation of this same model gives to each true part."
+    )
+    if not found.valid:
+        note += (
+            " NOT VALID here: three ways of taking a part away order the parts alike by "
+            f"{found.model['agreement']:.2f} only; expected {AGREE} at least."
+        )
+    if found.extrapolated:
+        note += " Shapley values rest on birds that lack more parts than any training image: extrapolated."
+    return Discovery(rows, LOWER_IS_BETTER, {name: SCORES[name] for name in names}, note)
+
+
+def _has_width(interval: Interval | None) -> bool:
+    return interval is not None and interval.low < interval.high
+
+
+def _page(
+    task: Classify, row: Result, found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
+) -> ClassifyPage:
+    data = task.data
+    reached = level(task.model)
+    facts: dict[str, Any] = {
+        "data": task.config["data"]["name"],
+        "classes": data.train.classes,
+        "training images": len(data.train),
+        "test images": len(data.test),
+        "level of explanation": reached or "none",
+    }
+    return ClassifyPage(
+        title=f"Classification by {task.config['model']['method']['name']}: {task.config['data']['name']}",
+        conclusion=conclusion(row, found),
+        results=(row,),
+        facts=facts,
+        chance=1 / data.train.classes,
+        results_note="The interval is by bootstrap over classes.",
+        audit=audit_table(found) if found else None,
+        model_facts={text: found.model[name] for name, text in OF_THE_MODEL.items()} if found else {},
+        discovery=discovery_page(discovery, "the test set"),
+        level=LEVELS[reached],
+    )
+
+
+def conclusion(row: Result, found: Audit | None) -> str:
+    """One sentence on the accuracy and on which explanation of this model agrees best with what was measured."""
+    said = f"{100 * row.value:.1f} % of the test images are recognised"
+    if found is None or not found.valid:
+        return f"{said}." if found is None else f"{said}; its explanations could not be scored."
+    known = {name: scores["correctness"] for name, scores in found.scores.items() if name not in ("oracle",)}
+    best = max(known, key=lambda name: known[name].mean)
+    value = known[best].mean
+    agreement = f"agree best with what its logits depend on (rank correlation {value:.2f})"
+    return f"{said}. Of its explanations, {best} {agreement}."
+
+
+def _with_pictures(task: Classify, variables: Tree, test: Sampled, page: ClassifyPage) -> ClassifyPage:
+    right, wrong = pictures(task, variables, task.config["evaluation"]["pictures"])
+    maps = test.maps
+    gallery = PartGallery(maps["image"], maps["assignment"], maps["presence"], maps["label"])
+    return dataclasses.replace(page, predictions=right, failures=wrong, gallery=gallery)
