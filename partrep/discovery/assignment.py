@@ -16,6 +16,7 @@ from partrep import UserError
 from partrep.discovery.kmeans import fit_kmeans
 
 MOST_ROUNDS = 50
+MOST_CANDIDATES = 64
 RIDGE = 1e-2
 
 
@@ -41,7 +42,7 @@ class AssignedParts(NamedTuple):
 
 
 def region_statistics(features: np.ndarray) -> RegionStatistics:
-    """Statistics of features [...,D]; the ridge is `RIDGE` times the mean variance, as in `similarity.discriminants`."""
+    """Of features [...,D]; the ridge is `RIDGE` times the mean variance, as in `similarity.discriminants`."""
     rows = np.asarray(features, np.float64).reshape(-1, np.shape(features)[-1])
     if not len(rows) or not np.isfinite(rows).all():
         raise UserError(f"found {len(rows)} regions, not all finite or none; expected some finite ones")
@@ -67,14 +68,14 @@ def assigned_parts(features: np.ndarray, statistics: RegionStatistics, parts: in
     """Parts that each have one region in every image of a class, and set it apart from all regions.
 
     Alternates `w_k = S^-1 (mean_i x_i,m(i,k) - m)` with `m(i,.)` the best matching of `<w_k, x_in>` in image i,
-    from k-means centres, until nothing changes. Each round raises `sum_k |mean_i x_i,m(i,k) - m|^2` in the metric
+    from `starting_means`, until nothing changes. Each round raises `sum_k |mean_i x_i,m(i,k) - m|^2` in the metric
     `S^-1`, which is convex in the means: a matching that is better for the old `w` is better.
 
     Args:
         features: [n,N,D], N regions of each of n images of the class, `x`.
         statistics: of the regions of all images, `m` and `S`.
         parts: K, 1 to N.
-        seed: of k-means.
+        seed: of the regions that parts may start from.
 
     Returns:
         `AssignedParts`.
@@ -89,24 +90,50 @@ def assigned_parts(features: np.ndarray, statistics: RegionStatistics, parts: in
         ((2, 3), (6, 2))
 
     Source: Sicre et al. (2017, arXiv 1611.04413), alternation with the Hungarian algorithm.
-    Departures: starts from k-means of the class's own regions, not from selected clusters; the objective is written
-    with regions less the mean of all, which changes no matching and makes its rise provable.
+    Departures: starts from regions that have a like in every image, not from selected clusters; the objective is
+    written with regions less the mean of all, which changes no matching and makes its rise provable.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 3 or not 1 <= parts <= features.shape[1]:
         raise UserError(f"found {parts} parts for regions of shape {features.shape}; expected [n,N,D], parts 1 to N")
     centred = features - statistics.mean
     factor = cho_factor(statistics.covariance)
-    means = fit_kmeans(centred, parts, seed).astype(np.float64)
-    regions, objectives = None, []
+    means = starting_means(centred, factor, parts, seed)
+    regions, objectives = np.full((len(features), parts), -1), []
     for _ in range(MOST_ROUNDS):
         detectors = cho_solve(factor, means.T).T
         old, regions = regions, match(detectors @ centred.transpose(0, 2, 1))
         means = np.take_along_axis(centred, regions[..., None], axis=1).mean(axis=0)
-        objectives.append(float((means * cho_solve(factor, means.T).T).sum()))
-        if old is not None and (old == regions).all():
+        objectives.append(float(_squared_lengths(means, factor).sum()))
+        if (old == regions).all():
             break
     return AssignedParts(cho_solve(factor, means.T).T, regions, objectives)
+
+
+def starting_means(centred: np.ndarray, factor: tuple[np.ndarray, bool], parts: int, seed: int) -> np.ndarray:
+    """Means [K,D] of regions that have a like in every image, chosen greedily, less the mean of all.
+
+    Each of at most `MOST_CANDIDATES` regions, drawn by seed, is used as a detector and takes the best region that is
+    still free in every image; the one whose regions have the longest mean, in the metric `S^-1`, is the next part.
+    K-means centres, mostly of what is common to all classes, start far worse where most regions are of no part.
+    """
+    images, count, depth = centred.shape
+    drawn = np.random.default_rng(seed).permutation(images * count)[:MOST_CANDIDATES]
+    detectors = cho_solve(factor, centred.reshape(-1, depth)[drawn].T).T
+    scores = (detectors @ centred.reshape(-1, depth).T).reshape(len(drawn), images, count)
+    every, means = np.arange(images), []
+    for _ in range(parts):
+        best = scores.argmax(axis=-1)
+        of_candidates = centred[every, best].mean(axis=1)
+        chosen = _squared_lengths(of_candidates, factor).argmax()
+        means.append(of_candidates[chosen])
+        scores[:, every, best[chosen]] = -np.inf
+    return np.array(means)
+
+
+def _squared_lengths(means: np.ndarray, factor: tuple[np.ndarray, bool]) -> np.ndarray:
+    """`v^T S^-1 v` of each row."""
+    return (means * cho_solve(factor, means.T).T).sum(axis=1)
 
 
 def fit_assigned_parts(features: np.ndarray, labels: np.ndarray, parts_per_class: int, seed: int = 0) -> np.ndarray:
@@ -116,7 +143,7 @@ def fit_assigned_parts(features: np.ndarray, labels: np.ndarray, parts_per_class
         features: [n,...,D], the regions of n images, such as [n,h,w,D].
         labels: int [n], the class of each image, or its group (`image_groups`).
         parts_per_class: parts of each class, 1 to the number of regions of an image.
-        seed: of k-means.
+        seed: of the regions that parts may start from.
 
     Returns:
         f32 [K,D], K the number of different labels times `parts_per_class`, in the order of the sorted labels. The
@@ -139,8 +166,8 @@ def fit_assigned_parts(features: np.ndarray, labels: np.ndarray, parts_per_class
     regions = features.reshape(len(features), -1, features.shape[-1])
     statistics = region_statistics(regions)
     classes = [regions[labels == label] for label in np.unique(labels)]
-    found = [assigned_parts(images, statistics, parts_per_class, seed).detectors for images in classes]
-    return np.concatenate(found).astype(np.float32)
+    detectors = [assigned_parts(images, statistics, parts_per_class, seed).detectors for images in classes]
+    return np.concatenate(detectors).astype(np.float32)
 
 
 def image_groups(vectors: np.ndarray, groups: int, seed: int = 0) -> np.ndarray:

@@ -188,9 +188,7 @@ def cosine(features: jax.Array, queries: jax.Array) -> jax.Array:
     return _products(unit(features), unit(queries))
 
 
-def discriminants(
-    queries: jax.Array, mean: jax.Array, covariance: jax.Array, ridge: float = 1e-2
-) -> jax.Array:
+def discriminants(queries: jax.Array, mean: jax.Array, covariance: jax.Array, ridge: float = 1e-2) -> jax.Array:
     """Linear discriminants of parts against all locations, `w_k = (S + r I)^-1 (p_k - m)`.
 
     Args:
