@@ -31,10 +31,10 @@ class Attention(nn.Module):
         UserError: a width under 1.
 
     >>> head = Attention(classes=3, width=6)
-    >>> codes, presence = jax.random.normal(jax.random.key(1), (2, 4, 5)), jnp.ones((2, 4))
-    >>> variables = head.init(jax.random.key(0), codes, presence, False)
-    >>> share = head.apply(variables, codes, presence, method="contributions")
-    >>> bool(jnp.allclose(share.sum(1), head.apply(variables, codes, presence, False), atol=1e-5))
+    >>> codes, presence = jnp.arange(40.0).reshape(2, 4, 5) ** 2, jnp.ones((2, 4))
+    >>> logits, variables = jax.jit(head.init_with_output, static_argnums=3)(jax.random.key(0), codes, presence, False)
+    >>> share = jax.jit(lambda v: head.apply(v, codes, presence, method="contributions"))(variables)
+    >>> bool(jnp.allclose(share.sum(1), logits, atol=1e-5))
     True
     """
 

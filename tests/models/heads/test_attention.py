@@ -60,8 +60,7 @@ def test_parts_compete_from_the_start_without_saturating():
     codes /= np.linalg.norm(codes, axis=-1, keepdims=True)  # as residuals are
     run = jax.jit(lambda k: Attention(classes=2).init_with_output(k, codes, PRESENCE, False, mutable=True)[1])
     attention = run(jax.random.key(2))["intermediates"]["attention"][0]
-    assert 0.3 < float(attention.max(1).min()) + 0.1 and float(attention.max()) < 0.9
-    assert float(attention.std()) > 0.02
+    assert float(attention.std()) > 0.02 and float(attention.max()) < 0.9
 
 
 def test_absent_parts_and_low_precision():
