@@ -3,6 +3,7 @@
 Batch losses are over the global batch: under `jit` with sharded arrays they need no axis name. Values are
 float32."""
 
+from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
 from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
@@ -14,17 +15,21 @@ from partrep.losses.presence import background_presence, presence
 from partrep.losses.total_variation import total_variation
 
 LOSSES = {
+    "assignment_agreement": assignment_agreement,
     "assignment_entropy": assignment_entropy,
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
+    "class_usage": class_usage,
     "concentration": concentration,
+    "decisiveness": decisiveness,
     "equivariance": equivariance,
     "map_decorrelation": map_decorrelation,
     "occurrence": occurrence,
     "orthogonality": orthogonality,
     "presence": presence,
     "quantisation": quantisation,
+    "query_diversity": query_diversity,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
     "total_variation": total_variation,

@@ -29,6 +29,44 @@ def beta_quantiles(alpha: float, beta: float, batch_size: int) -> np.ndarray:
     return table.astype(np.float32)
 
 
+def smoothed_occurrence(assignment: jax.Array, radius: int = 2, deviation: float = 0.4) -> jax.Array:
+    """The presence that the prior is put on, `t_k = max_n (G * a_k)_n`, `G` a Gaussian of (2r+1)^2 cells.
+
+    Single cells count less than blobs, and locations nearer than `r` to the border are not looked at.
+
+    Args:
+        assignment: [B,K,h,w] in [0,1], `a`, on a grid of at least 2r+1 cells a side.
+        radius: >= 0, `r`, in cells.
+        deviation: > 0, of `G`, in cells.
+
+    Returns:
+        f32 [B,K] in [0,1].
+
+    Raises:
+        ValueError: not four axes, a grid smaller than the Gaussian, a radius or deviation out of range.
+
+    Example:
+        >>> round(float(smoothed_occurrence(jnp.zeros((1, 1, 5, 5)).at[0, 0, 2, 2].set(1.0))[0, 0]), 3)
+        0.845
+
+    Source: Huang and Li (2020), occurrence `t_k`; the released code has these radius and deviation.
+    """
+    sizes = check_shapes("smoothed_occurrence", assignment=(assignment, "B K h w"))
+    if radius < 0 or deviation <= 0:
+        found = f"radius {radius}, deviation {deviation}"
+        raise ValueError(f"smoothed_occurrence: {found}; expected radius >= 0 and deviation > 0")
+    height, width = sizes["h"] - 2 * radius, sizes["w"] - 2 * radius
+    if min(height, width) < 1:
+        wanted = f"at least {2 * radius + 1} cells a side for radius {radius}"
+        raise ValueError(f"smoothed_occurrence: a grid of {sizes['h']}x{sizes['w']}; expected {wanted}")
+    taps = np.exp(-(np.arange(-radius, radius + 1.0) ** 2) / (2 * deviation**2))
+    taps = (taps / taps.sum()).tolist()
+    maps = assignment.astype(jnp.float32)
+    maps = sum(tap * maps[:, :, i : i + height] for i, tap in enumerate(taps))
+    maps = sum(tap * maps[..., i : i + width] for i, tap in enumerate(taps))
+    return jnp.max(maps, axis=(2, 3))
+
+
 def occurrence(presence: jax.Array, quantiles: jax.Array, where: jax.Array | None = None) -> jax.Array:
     """Presences over the batch follow the prior, `l = mean_{i,k} |log(t_(i)k + e) - log(q_i + e)|`.
 
@@ -51,7 +89,7 @@ def occurrence(presence: jax.Array, quantiles: jax.Array, where: jax.Array | Non
         0.0
 
     Source: Huang and Li (2020), region occurrence prior, weight 0.5.
-    Departures: takes presences, so smoothing the maps first is the caller's. The released prior, Beta(1,
+    Departures: takes presences, of `smoothed_occurrence` as in the source or any other. The released prior, Beta(1,
     0.001), is 1 at every quantile of a batch under a few hundred ("every part in every image"); a prior with
     absences is, for example, Beta(0.002, 0.001).
     """

@@ -1,7 +1,15 @@
 """Part methods, features [B,h,w,D] to `Parts`: short modules built from the pure functions beside them."""
 
+from partrep.parts.assigned import Assigned
 from partrep.parts.gap import Gap
 from partrep.parts.landmarks import Landmarks
+from partrep.parts.regions import Regions
 from partrep.parts.slots import Slots
 
-METHODS = {"gap": Gap, "landmarks": Landmarks, "slots": Slots}
+METHODS = {
+    "assigned": Assigned,
+    "gap": Gap,
+    "landmarks": Landmarks,
+    "regions": Regions,
+    "slots": Slots,
+}

@@ -12,6 +12,7 @@ from jax.scipy.special import logsumexp
 
 from partrep.shapes import check_shapes
 
+SMALLEST_ROOM = 1e-6
 MINUS_INFINITY = -1e30  # finite, so that masses of zero have gradients
 
 
@@ -209,6 +210,29 @@ def sinkhorn(
     return (count * plan).reshape(similarity.shape)
 
 
+def _check_matching(function: str, similarity: jax.Array) -> tuple[int, int]:
+    sizes = check_shapes(function, similarity=(similarity, "B K h w"))
+    parts, count = sizes["K"], sizes["h"] * sizes["w"]
+    if parts > count:
+        raise ValueError(f"{function}: {parts} parts, {count} locations; expected no more parts than locations")
+    return parts, count
+
+
+def _alternate(scores: jax.Array, temperatures: jax.Array) -> jax.Array:
+    """The plan [B,K,N] after one alternation at each temperature, the locations last.
+
+    The duals `f`, `g` are in units of the scores, so that they stay good starts when the temperature falls.
+    """
+
+    @jax.checkpoint
+    def step(g, t):
+        f = -t * logsumexp((scores + g[:, None, :]) / t, axis=2)
+        return jnp.minimum(0.0, -t * logsumexp((scores + f[:, :, None]) / t, axis=1)), f
+
+    g, f = jax.lax.scan(step, jnp.zeros_like(scores[:, 0]), temperatures)
+    return jnp.exp((scores + f[-1][:, :, None] + g[:, None, :]) / temperatures[-1])
+
+
 def soft_assign(similarity: jax.Array, temperature: float = 0.05, iterations: int = 50) -> jax.Array:
     """Each part takes one location's worth of each image, and each location serves at most one part.
 
@@ -235,17 +259,56 @@ def soft_assign(similarity: jax.Array, temperature: float = 0.05, iterations: in
     Departures: dual variables in place of scaling and clipping the matrix, so that the limit is the optimum
     of the stated problem rather than some feasible point; no annealing, the temperature is the caller's.
     """
-    sizes = check_shapes("soft_assign", similarity=(similarity, "B K h w"))
-    parts, count = sizes["K"], sizes["h"] * sizes["w"]
-    if parts > count:
-        raise ValueError(f"soft_assign: {parts} parts, {count} locations; expected no more parts than locations")
+    parts, count = _check_matching("soft_assign", similarity)
     _check_positive("soft_assign", temperature=temperature, iterations=iterations)
-    logits = similarity.astype(jnp.float32).reshape(-1, parts, count) / temperature
+    scores = similarity.astype(jnp.float32).reshape(-1, parts, count)
+    return _alternate(scores, jnp.full(iterations, temperature, jnp.float32)).reshape(similarity.shape)
 
-    @jax.checkpoint
-    def step(g, _):
-        f = -logsumexp(logits + g[:, None, :], axis=2)
-        return jnp.minimum(0.0, -logsumexp(logits + f[:, :, None], axis=1)), f
 
-    g, f = jax.lax.scan(step, jnp.zeros_like(logits[:, 0]), None, length=iterations)
-    return jnp.exp(logits + f[-1][:, :, None] + g[:, None, :]).reshape(similarity.shape)
+def _fill_up(plan: jax.Array) -> jax.Array:
+    """Rows of [B,K,N] brought to sum to 1 while columns stay at most 1: what rows lack goes where there is room."""
+    plan = plan / jnp.maximum(jnp.sum(plan, axis=2, keepdims=True), 1.0)
+    lack = jnp.maximum(1.0 - jnp.sum(plan, axis=2), 0.0)
+    room = jnp.maximum(1.0 - jnp.sum(plan, axis=1), 0.0)
+    total = jnp.maximum(jnp.sum(room, axis=1), SMALLEST_ROOM)  # at least the sum of what lacks, as K <= N
+    return plan + lack[:, :, None] * (room / total[:, None])[:, None, :]
+
+
+def annealed_soft_assign(
+    similarity: jax.Array, temperatures: tuple[float, float] = (1.0, 0.02), rounds: int = 100
+) -> jax.Array:
+    """Each part takes one location of each image, and each location serves at most one part, nearly hard.
+
+    `argmax_M <M, S> + t H(M)` with `sum_n m_kn = 1` and `sum_k m_kn <= 1`, by one alternation of `soft_assign` a
+    round while `t` falls geometrically; then what a part's sum lacks of 1 is spread over locations with room.
+
+    Args:
+        similarity: [B,K,h,w], with K at most h*w.
+        temperatures: > 0, the first and the last `t`, in units of the similarity: divide it by its spread first
+            where its scale is not known.
+        rounds: > 0.
+
+    Returns:
+        f32 [B,K,h,w] >= 0; sums over locations are 1, sums over parts at most 1 (the rest is background), both
+        to rounding.
+
+    Raises:
+        ValueError: not four axes, more parts than locations, temperatures or rounds not positive.
+
+    Example:
+        >>> s = jnp.array([[[[1.0, 0.9, 0.0]], [[1.0, 0.0, 0.0]]]])
+        >>> annealed_soft_assign(s)[0, :, 0].round(1).tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+
+    Source: Sicre et al. (2017, arXiv 1611.04413), iterative soft-assign with annealing; the last step, Altschuler
+    et al. (2017), algorithm 2.
+    Departures: dual variables, as in `soft_assign`; one alternation a round instead of a loop to tolerance, so that
+    the work is the same for every image, and the last step instead of the tolerance. Parts that look for the same
+    thing still share a location's worth at the end.
+    """
+    parts, count = _check_matching("annealed_soft_assign", similarity)
+    first, last = temperatures
+    _check_positive("annealed_soft_assign", first_temperature=first, last_temperature=last, rounds=rounds)
+    scores = similarity.astype(jnp.float32).reshape(-1, parts, count)
+    schedule = jnp.geomspace(first, last, rounds, dtype=jnp.float32)
+    return _fill_up(_alternate(scores, schedule)).reshape(similarity.shape)

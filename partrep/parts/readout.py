@@ -138,6 +138,35 @@ def residual(
     return unit(difference / jnp.maximum(mass, SMALLEST_MASS) / scale)
 
 
+def standardised_residual(features: jax.Array, assignment: jax.Array, queries: jax.Array) -> jax.Array:
+    """`residual` of features standardised at length one, `v_k = unit( sum_n a_kn (u_n - c_k) / sum_n a_kn )`.
+
+    Args:
+        features: [B,h,w,D], `z`; `u_n = (z_n - mean z_n) / (deviation z_n sqrt(D))`.
+        assignment: [B,K,h,w] >= 0, `a`.
+        queries: [K,D], `c`, of length about one.
+
+    Returns:
+        f32 [B,K,D] of length 1; zero where the part has no mass or does not differ.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> z, c = jnp.array([[[[1.0, 5.0]]]]), jnp.array([[-0.5, 0.5]])
+        >>> standardised_residual(z, jnp.ones((1, 1, 1, 1)), c * 2**0.5 + jnp.array([[0.0, 1.0]])).round(3).tolist()
+        [[[0.0, -1.0]]]
+
+    Source: see `residual`.
+    """
+    sizes = _check("standardised_residual", features, assignment)
+    shapes = {"assignment": (assignment, "B K h w"), "queries": (queries, "K D")}
+    check_shapes("standardised_residual", features=(features, "B h w D"), **shapes)
+    mean = standardised_mean(features, assignment) / jnp.sqrt(sizes["D"])
+    mass = _mass(assignment)[..., None]
+    return unit(mean - mass / jnp.maximum(mass, SMALLEST_MASS) * queries.astype(jnp.float32))
+
+
 def max_score(similarity: jax.Array) -> jax.Array:
     """The best location's similarity, `s_k = max_n s_kn`.
 
@@ -231,6 +260,29 @@ def peak_vector(features: jax.Array, similarity: jax.Array) -> jax.Array:
     best = jnp.argmax(similarity.reshape(sizes["B"], sizes["K"], -1), axis=-1)
     flat = features.astype(jnp.float32).reshape(sizes["B"], -1, sizes["D"])
     return jnp.take_along_axis(flat, best[..., None], axis=1)
+
+
+def peak_assignment(similarity: jax.Array) -> jax.Array:
+    """All of a part at its best location, `e_kn = [n = argmax_m s_km]`, the first of equals; no gradient.
+
+    Args:
+        similarity: [B,K,h,w].
+
+    Returns:
+        f32 [B,K,h,w] in {0,1}, one 1 a part.
+
+    Raises:
+        ValueError: not four axes.
+
+    Example:
+        >>> peak_assignment(jnp.array([[[[0.1, 0.9, 0.9]]]])).tolist()
+        [[[[0.0, 1.0, 0.0]]]]
+
+    Source: standard: what a maximum holds fixed.
+    """
+    sizes = check_shapes("peak_assignment", similarity=(similarity, "B K h w"))
+    flat = similarity.reshape(sizes["B"], sizes["K"], -1)
+    return jax.nn.one_hot(jnp.argmax(flat, axis=-1), flat.shape[-1]).reshape(similarity.shape)
 
 
 def presence(assignment: jax.Array) -> jax.Array:

@@ -188,6 +188,39 @@ def cosine(features: jax.Array, queries: jax.Array) -> jax.Array:
     return _products(unit(features), unit(queries))
 
 
+def discriminants(queries: jax.Array, mean: jax.Array, covariance: jax.Array, ridge: float = 1e-2) -> jax.Array:
+    """Linear discriminants of parts against all locations, `w_k = (S + r I)^-1 (p_k - m)`.
+
+    Args:
+        queries: [K,D] or [B,K,D], `p`: the mean feature of the part's locations.
+        mean: [D], `m`, the mean of all locations of all images.
+        covariance: [D,D], `S`, of all locations of all images; positive semi-definite.
+        ridge: > 0; `r` is the ridge times the mean variance.
+
+    Returns:
+        f32 of the queries' shape: queries of `dot`.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> discriminants(jnp.ones((1, 2)), jnp.zeros(2), jnp.diag(jnp.array([4.0, 1.0])), ridge=1e-6).round(2).tolist()
+        [[0.25, 1.0]]
+
+    Source: Sicre, Rabin, Avrithis, Furon, Jurie (2017, arXiv 1611.04413), closed-form part classifiers `w_p`.
+    Departures: a ridge keeps the solve stable when there are fewer locations than dimensions.
+    """
+    check_shapes("discriminants", queries=(queries, "... D"), mean=(mean, "D"))
+    size = mean.shape[0]
+    if covariance.shape != (size, size):
+        raise ValueError(f"discriminants: covariance has shape {covariance.shape}; expected [D,D] with D={size}")
+    covariance = covariance.astype(jnp.float32)
+    regular = covariance + ridge * jnp.trace(covariance) / size * jnp.eye(size)
+    centred = (queries - mean).astype(jnp.float32)
+    weights = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(regular), centred.reshape(-1, size).T).T
+    return weights.reshape(centred.shape)
+
+
 def whitened_dot(
     features: jax.Array, queries: jax.Array, mean: jax.Array, covariance: jax.Array, ridge: float = 1e-2
 ) -> jax.Array:
@@ -216,15 +249,7 @@ def whitened_dot(
     Departures: a ridge keeps the solve stable when there are fewer locations than dimensions.
     """
     _check("whitened_dot", features, queries)
-    check_shapes("whitened_dot", features=(features, "... D"), mean=(mean, "D"))
-    size = mean.shape[0]
-    if covariance.shape != (size, size):
-        raise ValueError(f"whitened_dot: covariance has shape {covariance.shape}; expected [D,D] with D={size}")
-    covariance = covariance.astype(jnp.float32)
-    regular = covariance + ridge * jnp.trace(covariance) / size * jnp.eye(size)
-    centred = (queries - mean).astype(jnp.float32)
-    weights = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(regular), centred.reshape(-1, size).T).T
-    return _products(features, weights.reshape(centred.shape))
+    return _products(features, discriminants(queries, mean, covariance, ridge))
 
 
 def fold_queries(queries: jax.Array, key_kernel: jax.Array, query_kernel: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import linprog
+from scipy.optimize import linear_sum_assignment, linprog
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
@@ -157,7 +157,49 @@ def test_soft_assign_never_gives_a_location_away_twice():
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("name", ["softmax", "gumbel_softmax", "independent", "sinkhorn", "soft_assign"])
+ANNEALED = jax.jit(competition.annealed_soft_assign, static_argnames=("temperatures", "rounds"))
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 1, 5), (6, 5, 1, 5), (4, 8, 6, 6)])
+@pytest.mark.parametrize("shared", [0.0, 3.0])
+def test_annealed_soft_assign_gives_each_part_one_location_and_no_location_twice(shape, shared):
+    """Also where all parts want the same locations, and where there are just as many parts as locations."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=shape) + shared * rng.normal(size=(shape[0], 1, *shape[2:]))
+    assignment = ANNEALED(jnp.float32(scores))
+    assert float(assignment.min()) >= 0
+    np.testing.assert_allclose(assignment.sum((2, 3)), 1.0, atol=1e-3)
+    assert float(assignment.sum(1).max()) <= 1 + 1e-3
+
+
+def test_cold_annealed_soft_assign_is_the_hungarian_matching_where_the_optimum_is_clear():
+    rng = np.random.default_rng(6)
+    clear = []
+    for scores in rng.normal(size=(40, 4, 6)):
+        values = sorted(sum(scores[range(4), list(p)]) for p in itertools.permutations(range(6), 4))
+        if values[-1] - values[-2] > 0.3:
+            clear.append(scores)
+    clear = np.array(clear)
+    assert len(clear) > 10
+    assignment = ANNEALED(jnp.float32(clear)[:, :, None], (1.0, 0.01), 600)[:, :, 0]
+    best = np.array([linear_sum_assignment(scores, maximize=True)[1] for scores in clear])
+    np.testing.assert_allclose(assignment, np.eye(6)[best], atol=0.02)
+
+
+def test_annealed_and_plain_soft_assign_agree_at_the_same_last_temperature():
+    plain = competition.soft_assign(S, 0.2, 400)
+    annealed = ANNEALED(S, (1.0, 0.2), 400)
+    np.testing.assert_allclose(annealed, plain, atol=2e-3)
+
+
+def test_annealed_soft_assign_of_a_flat_map_is_flat():
+    np.testing.assert_allclose(ANNEALED(jnp.zeros((1, 2, 2, 3))), 1 / 6, rtol=1e-5)
+
+
+MATCHINGS = ["soft_assign", "annealed_soft_assign"]
+
+
+@pytest.mark.parametrize("name", ["softmax", "gumbel_softmax", "independent", "sinkhorn", *MATCHINGS])
 def test_permuting_parts_permutes_the_assignment(name):
     function, order = getattr(competition, name), jnp.array([2, 0, 1])
     np.testing.assert_allclose(function(S[:, order]), function(S)[:, order], rtol=1e-4, atol=1e-6)
@@ -170,6 +212,8 @@ def test_permuting_parts_permutes_the_assignment(name):
         (lambda: competition.with_background(S, jnp.ones((2, 3, 3))), "background has shape"),
         (lambda: competition.split_background(jnp.ones((2, 1, 3, 3))), "expected 2 or more"),
         (lambda: competition.soft_assign(jnp.ones((1, 5, 2, 2))), "5 parts, 4 locations"),
+        (lambda: competition.annealed_soft_assign(jnp.ones((1, 5, 2, 2))), "annealed_soft_assign: 5 parts, 4 locations"),
+        (lambda: competition.annealed_soft_assign(S, (1.0, 0.0)), "last_temperature is 0.0"),
         (lambda: competition.sinkhorn(S, jnp.ones(4)), "part_share has shape"),
         (lambda: competition.sinkhorn(S, epsilon=0.0), "epsilon is 0.0; expected it positive"),
         (lambda: competition.transport(jnp.ones((3, 4)), jnp.ones(4), jnp.ones(4)), "row_mass has shape"),

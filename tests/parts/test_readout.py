@@ -44,6 +44,14 @@ ORACLES = {
         residual_oracle,
         lambda: readout.residual(Z, ASSIGN, jnp.float32(QUERIES), jnp.float32(SCALE)),
     ),
+    "standardised_residual": (
+        lambda z, a, k: residual_oracle(standard(z) / np.sqrt(D) * SCALE[k] - QUERIES[k] * (SCALE[k] - 1), a, k),
+        lambda: readout.standardised_residual(Z, ASSIGN, jnp.float32(QUERIES)),
+    ),
+    "peak_assignment": (
+        lambda z, a, k: np.eye(H * W)[a.argmax()].reshape(H, W),
+        lambda: readout.peak_assignment(ASSIGN),
+    ),
     "max_score": (lambda z, a, k: a.max(), lambda: readout.max_score(ASSIGN)),
     "top_mean_score": (lambda z, a, k: np.sort(a)[-3:].mean(), lambda: readout.top_mean_score(ASSIGN, 3)),
     "max_minus_mean_score": (

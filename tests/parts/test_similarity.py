@@ -57,6 +57,18 @@ def test_against_oracle(name, queries):
     np.testing.assert_allclose(got, oracle(pair, FEATURES, queries), rtol=2e-4, atol=2e-5)
 
 
+def test_discriminants_are_the_queries_of_whitened_dot():
+    weights = similarity.discriminants(f32(PER_IMAGE), f32(MEAN), f32(COVARIANCE), 0.1)
+    regular = COVARIANCE + 0.1 * np.trace(COVARIANCE) / D * np.eye(D)
+    expected = np.linalg.solve(regular, (PER_IMAGE - MEAN).reshape(-1, D).T).T
+    np.testing.assert_allclose(weights.reshape(-1, D), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        similarity.dot(f32(FEATURES), weights),
+        similarity.whitened_dot(f32(FEATURES), f32(PER_IMAGE), f32(MEAN), f32(COVARIANCE), 0.1),
+        rtol=1e-5,
+    )
+
+
 @pytest.mark.parametrize("lead", [(), (B,)], ids=["shared", "per_image"])
 def test_scaled_dot_against_oracle(lead):
     queries = RNG.normal(size=(*lead, K, E))

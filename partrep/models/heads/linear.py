@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep.models.heads.attention import Attention
+
 _INIT = nn.initializers.lecun_normal()
 
 
@@ -219,6 +221,7 @@ class PartsCosine(nn.Module):
 
 
 HEADS = {
+    "attention": Attention,
     "linear": Linear,
     "concat": Concat,
     "cosine": Cosine,
