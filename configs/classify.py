@@ -49,6 +49,7 @@ def _birds(level: str, backbone: str) -> ConfigDict:
             bottleneck=dict(name="standardised", width=16),
             head=dict(name="concat"),
         ),
+        backbone_from="",  # workdir of a finished run whose backbone is taken as it is; none: all is trained
         losses=dict.fromkeys(PART_LOSSES, 0.0),
         label_smoothing=0.0,
         stages=dict(

@@ -18,6 +18,7 @@ from partrep.explain.model import Explained
 from partrep.explain.occlusion import occlusion
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, outputs_of
+from partrep.parts.gap import Gap
 
 BATCH = 49
 """Images explained at once."""
@@ -64,10 +65,10 @@ def predictor(model: PartModel, variables: Any) -> Predict:
 def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Explain]:
     """The model's own contributions where it has them, then the named ones of `POST_HOC`: `{name: function}`.
 
-    `contributions` are level 1, each part's spread over where it lies; `location contributions` level 2.
+    `contributions` are what the parts add, each spread over where the part lies; `location contributions` level 2.
     """
     made: dict[str, Callable[..., jax.Array]] = {}
-    if level(model) >= 1 and _part_count(model) > 1:
+    if model.head is not None and not isinstance(model.method, Gap):
         made["contributions"] = lambda variables, images, target: spread_contributions(
             outputs_of(model, variables, images), target
         )
@@ -78,10 +79,6 @@ def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tupl
     for name in names:
         made[name] = functools.partial(_post_hoc, model, POST_HOC[name])
     return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
-
-
-def _part_count(model: PartModel) -> int:
-    return getattr(model.method, "parts", 1)
 
 
 def _post_hoc(

@@ -8,6 +8,7 @@ level 1 of a model whose parts see nothing but their own pixels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -71,7 +72,8 @@ def location_contributions(model: PartModel, variables: Any, outputs: PartOutput
         return jnp.take_along_axis(made, target[:, None], axis=1).sum()
 
     slope = jax.grad(logit)(vectors)
-    _, pull = jax.vjp(lambda z: model.method.read_out(z, outputs.parts.assignment), outputs.features)
+    read_out = functools.partial(model.apply, variables, method=PartModel.read_out)
+    _, pull = jax.vjp(lambda z: read_out(z, outputs.parts), outputs.features)
 
     def of_part(part: jax.Array) -> jax.Array:
         alone = jnp.where(jnp.arange(vectors.shape[1])[:, None] == part, slope, 0.0)

@@ -79,6 +79,11 @@ class PartModel(nn.Module):
         shares = self.head.contributions(codes, parts.presence)
         return PartOutputs(features, parts, codes, logits, embedding, shares)
 
+    def read_out(self, features: jax.Array, parts: Parts) -> jax.Array:
+        """Part vectors [B,K,D] of features [B,h,w,D], the places where the parts are read being as they are."""
+        evidence = getattr(self.method, "evidence", None)
+        return self.method.read_out(features, parts.assignment if evidence is None else evidence(parts))
+
     def classify(self, vectors: jax.Array, presence: jax.Array) -> jax.Array:
         """Part vectors [B,K,D] and presence [B,K] -> logits [B,C], in evaluation mode."""
         assert self.head is not None

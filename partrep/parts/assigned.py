@@ -25,9 +25,9 @@ class Assigned(nn.Module):
     the matching between rounds of the alternating methods (`partrep.discovery.assignment`).
 
     Honest explanation, with a linear head: level 1 exactly; level 2 exactly, with the place of each maximum frozen
-    (and the statistics, which evaluation never changes). What is frozen is `readout.peak_assignment` of the
-    similarity, not `assignment`: `apply(variables, features, peaks, method="read_out")` reads out with given
-    peaks. Not level 3: a feature sees pixels of other parts.
+    (and the statistics, which evaluation never changes). What is frozen is `evidence`, the place of each maximum,
+    not `assignment`: `apply(variables, features, peaks, method="read_out")` reads out with given peaks. Not level 3:
+    a feature sees pixels of other parts.
 
     Attributes:
         parts: K, 1 to the number of locations.
@@ -82,6 +82,11 @@ class Assigned(nn.Module):
             presence=readout.presence(assignment),
             centroid=readout.centroid(assignment),
         )
+
+    @staticmethod
+    def evidence(parts: Parts) -> jax.Array:
+        """Where the parts were read, one-hot [B,K,h,w]."""
+        return readout.peak_assignment(parts.similarity)
 
     def read_out(self, features: jax.Array, assignment: jax.Array) -> jax.Array:
         """Vectors of features [B,h,w,D] with the peaks [B,K,h,w] frozen: linear in the features."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from partrep import UserError
 from partrep.data import classify as classify_data
 from partrep.data.classify import ClassifyData
 from partrep.data.imageset import Batch, ImageSet
-from partrep.data.pipeline import Prefetched
+from partrep.data.pipeline import Prefetched, TrainBatches
 from partrep.evaluate.predict import predict
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.models.outputs import PartOutputs
@@ -27,12 +28,16 @@ from partrep.models.part_model import PartModel, build
 from partrep.tasks.batches import ClassBatches, eval_batches
 from partrep.tasks.part_terms import part_terms
 from partrep.train import sharding
+from partrep.train.checkpoint import load_variables
 from partrep.train.loop import Every, Hooks, Settings, fit
 from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
 
 STAGES = ("warm", "joint", "last", "pruned")
 """The stages a run can have, in their order."""
+
+STREAMS = ("gumbel", "dropout", "noise")
+"""Random streams of a model in training."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each task
@@ -42,20 +47,41 @@ class Classify:
     config: Mapping[str, Any]
     data: ClassifyData
     model: PartModel
+    backbone: Tree | None = None  # its variables by collection, where they come from another run and stay as they are
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0."""
         size = self.config["data"]["size"]
         images = jnp.zeros((2, size, size, self.data.channels))
-        streams = {name: stream(key, name) for name in ("params", "gumbel", "dropout")}
-        return dict(self.model.init(streams, images, True))
+        streams = {name: stream(key, name) for name in ("params", *STREAMS)}
+        made = dict(self.model.init(streams, images, True))
+        for collection, given in (self.backbone or {}).items():
+            made[collection] = {**made[collection], "backbone": jax.tree.map(jnp.asarray, given)}
+        return made
 
-    def forward(self, params: Tree, model_state: Tree, images: jax.Array, key: jax.Array) -> tuple[PartOutputs, Tree]:
-        """Outputs in training mode, and the new batch statistics."""
-        streams = {name: stream(key, name) for name in ("gumbel", "dropout")}
-        return self.model.apply(
-            {"params": params, **model_state}, images, True, rngs=streams, mutable=list(model_state)
+    def forward(self, params: Tree, model_state: Tree, batch: Batch, key: jax.Array) -> tuple[PartOutputs, Tree]:
+        """Outputs in training mode of a batch of images or of their features, and the new batch statistics."""
+        streams = {name: stream(key, name) for name in STREAMS}
+        apply = functools.partial(
+            self.model.apply, {"params": params, **model_state}, rngs=streams, mutable=list(model_state), train=True
         )
+        if "features" in batch:
+            return apply(batch["features"].astype(jnp.float32), method=PartModel.from_features)
+        return apply(self.data.train.decode(batch, stream(key, "augment")))
+
+    @functools.cached_property
+    def train_features(self) -> dict[str, np.ndarray]:
+        """Of every training image: `features` f16 [n,h,w,D] of the given backbone, `label` and, if any, `target`."""
+        variables = {collection: {"backbone": given} for collection, given in (self.backbone or {}).items()}
+        images = self.data.train
+
+        def apply(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            features = self.model.apply(variables, images.decode(batch, None), method=PartModel.encode)
+            assert isinstance(features, jax.Array)
+            made = {"features": features.astype(jnp.float16), "label": batch["label"]}
+            return made if images.target is None else made | {"target": images.target(batch)}
+
+        return predict(apply, variables, eval_batches(images, self.config["evaluation"]["batch_size"]))
 
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
         """Outputs in evaluation mode."""
@@ -68,7 +94,23 @@ def make(config: Mapping[str, Any]) -> Classify:
     """Reads the data and builds the model that a config names."""
     data = classify_data.load(config["data"])
     dtype = sharding.compute_dtype(config["dtype"])
-    return Classify(config, data, build(config["model"], data.train.classes, dtype))
+    model = build(config["model"], data.train.classes, dtype)
+    folder = config["backbone_from"]
+    return Classify(config, data, model, load_backbone(pathlib.Path(folder), config) if folder else None)
+
+
+def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, Tree]:
+    """The variables of the backbone of a finished run, by collection; it must be the same network on the same data."""
+    path = folder / "config.json"
+    if not path.exists() or not (folder / "results.json").exists():
+        raise UserError(f"config.backbone_from is {folder}, which holds no finished run; expected its workdir")
+    found = json.loads(path.read_text())
+    wanted = json.loads(json.dumps({"data": dict(config["data"]), "backbone": dict(config["model"]["backbone"])}))
+    for name, theirs in (("data", found["data"]), ("backbone", found["model"]["backbone"])):
+        if theirs != wanted[name]:
+            raise UserError(f"config.backbone_from is {folder}, a run of another {name}; expected {wanted[name]}")
+    variables, _ = load_variables(folder / "checkpoints")
+    return {collection: tree["backbone"] for collection, tree in variables.items() if "backbone" in tree}
 
 
 def classification_loss(
@@ -76,9 +118,11 @@ def classification_loss(
 ) -> tuple[Terms, Aux]:
     """Cross entropy with the class or, where images show less than one class, the exact posterior; part terms."""
     images = task.data.train
-    outputs, model_state = task.forward(params, model_state, images.decode(batch, stream(key, "augment")), key)
+    outputs, model_state = task.forward(params, model_state, batch, key)
     assert outputs.logits is not None
-    target = batch["label"] if images.target is None else images.target(batch)
+    target = batch["label"]
+    if images.target is not None:
+        target = batch["target"] if "target" in batch else images.target(batch)
     entropy = softmax_cross_entropy(outputs.logits, target, task.config["label_smoothing"]).mean()
     correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
     terms = {"classification": (entropy, 1.0), **part_terms(task.config["losses"], outputs)}
@@ -95,10 +139,30 @@ def stages(task: Classify) -> list[Stage]:
         if not settings or not settings["steps"]:
             continue
         until += settings["steps"]
-        batches = ClassBatches(task.data.train, settings["batch_size"], config["seed"])
         loss = functools.partial(classification_loss, task)
-        made.append(Stage(name, until, loss, batches, dict(settings["optimizer"]), settings["trainable"]))
+        trainable = settings["trainable"] if task.backbone is None else f"(?!backbone/)(?:{settings['trainable']})"
+        made.append(Stage(name, until, loss, batches(task, settings), dict(settings["optimizer"]), trainable))
     return made
+
+
+def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
+    """Batches of the training images, or of their features where the backbone is given."""
+    if task.backbone is None:
+        return ClassBatches(task.data.train, settings["batch_size"], task.config["seed"])
+    return FeatureBatches(task, settings["batch_size"])
+
+
+class FeatureBatches:
+    """Batch t of the training images' features, with their labels and targets."""
+
+    def __init__(self, task: Classify, batch_size: int):
+        self.task = task
+        processes = sharding.process_index(), sharding.process_count()
+        self.order = TrainBatches(len(task.data.train), batch_size, task.config["seed"], *processes)
+
+    def __getitem__(self, t: int) -> Batch:
+        index = self.order[t]["index"]
+        return {name: column[index] for name, column in self.task.train_features.items()}
 
 
 def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:

@@ -40,6 +40,7 @@ class Attention(nn.Module):
 
     classes: int
     width: int = 256
+    linear_in_codes = False
 
     @nn.compact
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
