@@ -208,6 +208,7 @@ class _Camera:
 
     def _rendered(self, scenes: Scene, masks: bool) -> Iterator[tuple[birds.Rendered, int]]:
         """Batches of one shape, and how many of each are no padding."""
+        scenes = jax.device_get(scenes)  # slicing on the device, array by array, takes longer than rendering
         total = len(scenes.scale)
         for start in range(0, total, self.batch):
             rows = np.minimum(np.arange(start, start + self.batch), total - 1)
