@@ -9,6 +9,34 @@ from partrep.parts.structure import Parts
 
 
 @struct.dataclass
+class Posterior:
+    """The independent Gaussians that random codes are drawn from in training; in evaluation codes are the mean.
+
+    Attributes:
+        mean: f32 [B,K,M].
+        log_variance: f32 [B,K,M].
+    """
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+@struct.dataclass
+class Reconstruction:
+    """The image painted again from its parts, `image = sum_k shares_k * layers_k`; the last layer is background.
+
+    Attributes:
+        image: f32 [B,H,W,C], about in [0,1].
+        shares: f32 [B,K+1,H,W] >= 0, each layer's share of each pixel, summing to one over the layers.
+        layers: f32 [B,K+1,H,W,C], what each layer would paint everywhere.
+    """
+
+    image: jax.Array
+    shares: jax.Array
+    layers: jax.Array
+
+
+@struct.dataclass
 class PartOutputs:
     """Every named array of one forward pass.
 
@@ -18,6 +46,8 @@ class PartOutputs:
         codes: [B,K,M], the part vectors after the bottleneck.
         logits: f32 [B,C]; None where the model has no classifier.
         embedding: f32 [B,E], one vector an image, the presence-weighted mean of the codes.
+        posterior: what the codes are drawn from; None where the bottleneck has no random Gaussian codes.
+        reconstruction: the image painted from codes and parts; None where the model has no decoder.
     """
 
     features: jax.Array
@@ -25,3 +55,5 @@ class PartOutputs:
     codes: jax.Array
     logits: jax.Array | None
     embedding: jax.Array
+    posterior: Posterior | None = None
+    reconstruction: Reconstruction | None = None
