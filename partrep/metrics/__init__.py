@@ -12,6 +12,7 @@ from partrep.metrics.intervals import (
     sign_flip_test,
 )
 from partrep.metrics.keypoints import keypoint_error
+from partrep.metrics.reconstruction import psnr
 from partrep.metrics.segments import part_overlap
 
 METRICS = {
@@ -25,5 +26,6 @@ METRICS = {
     "nmi": nmi,
     "paired_interval": paired_interval,
     "part_overlap": part_overlap,
+    "psnr": psnr,
     "sign_flip_test": sign_flip_test,
 }

@@ -3,11 +3,16 @@
 import jax
 import numpy as np
 
-from partrep.models.bottlenecks import BOTTLENECKS, Binary, Identity, Standardised
+from partrep.models.bottlenecks import BOTTLENECKS, Binary, Disentangled, Identity, Standardised
 
 
 def test_table_names_the_modules():
-    assert BOTTLENECKS == {"identity": Identity, "binary": Binary, "standardised": Standardised}
+    assert BOTTLENECKS == {
+        "binary": Binary,
+        "disentangled": Disentangled,
+        "identity": Identity,
+        "standardised": Standardised,
+    }
 
 
 def test_identity_returns_its_input():
