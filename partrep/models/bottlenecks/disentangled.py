@@ -48,9 +48,10 @@ class Disentangled(nn.Module):
 
     Example:
         >>> vectors = jnp.ones((1, 2, 3))
-        >>> codes, variables = Disentangled(width=4).init_with_output(jax.random.key(0), vectors, train=False)
+        >>> start = jax.jit(Disentangled(width=4).init_with_output, static_argnames="train")
+        >>> codes, variables = start(jax.random.key(0), vectors, train=False)
         >>> posterior = Disentangled(width=4).apply(variables, vectors, method="posterior")
-        >>> codes.shape, bool((codes == posterior.mean).all())
+        >>> codes.shape, bool(jnp.allclose(codes, posterior.mean))
         ((1, 2, 4), True)
 
     Source: Kingma and Welling (2014), variational autoencoders, equation 10; Higgins et al. (2017), beta-VAE.
