@@ -7,11 +7,20 @@ from partrep.losses.assigned import assignment_agreement, class_usage, decisiven
 from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
+from partrep.losses.disentanglement import (
+    code_decorrelation,
+    dip_i,
+    dip_ii,
+    gaussian_kl,
+    part_decorrelation,
+    total_correlation,
+)
 from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
+from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
 
 LOSSES = {
@@ -23,14 +32,22 @@ LOSSES = {
     "class_usage": class_usage,
     "concentration": concentration,
     "decisiveness": decisiveness,
+    "code_decorrelation": code_decorrelation,
+    "concentration": concentration,
+    "dip_i": dip_i,
+    "dip_ii": dip_ii,
     "equivariance": equivariance,
+    "gaussian_kl": gaussian_kl,
     "map_decorrelation": map_decorrelation,
     "occurrence": occurrence,
     "orthogonality": orthogonality,
+    "part_decorrelation": part_decorrelation,
     "presence": presence,
     "quantisation": quantisation,
     "query_diversity": query_diversity,
+    "reconstruction": reconstruction,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "total_correlation": total_correlation,
     "total_variation": total_variation,
 }

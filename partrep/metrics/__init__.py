@@ -41,6 +41,7 @@ from partrep.metrics.parts import (
 )
 from partrep.metrics.prototypes import consistency, purity, stability
 from partrep.metrics.rank import spearman
+from partrep.metrics.reconstruction import psnr
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
 
@@ -81,6 +82,7 @@ METRICS = {
     "pointing_game": pointing_game,
     "purity": purity,
     "sap": sap,
+    "psnr": psnr,
     "sign_flip_test": sign_flip_test,
     "spearman": spearman,
     "stability": stability,

@@ -9,6 +9,34 @@ from partrep.parts.structure import Parts
 
 
 @struct.dataclass
+class Posterior:
+    """The independent Gaussians that random codes are drawn from in training; in evaluation codes are the mean.
+
+    Attributes:
+        mean: f32 [B,K,M].
+        log_variance: f32 [B,K,M].
+    """
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+@struct.dataclass
+class Reconstruction:
+    """The image painted again from its parts, `image = sum_k shares_k * layers_k`; the last layer is background.
+
+    Attributes:
+        image: f32 [B,H,W,C], about in [0,1].
+        shares: f32 [B,K+1,H,W] >= 0, each layer's share of each pixel, summing to one over the layers.
+        layers: f32 [B,K+1,H,W,C], what each layer would paint everywhere.
+    """
+
+    image: jax.Array
+    shares: jax.Array
+    layers: jax.Array
+
+
+@struct.dataclass
 class PartOutputs:
     """Every named array of one forward pass.
 
@@ -21,6 +49,8 @@ class PartOutputs:
         contributions: f32 [B,K,C], what each part adds to each logit in evaluation; their sum over the parts is the
             logit less the bias. None where the model has no classifier. Costs nothing where it is not read: a
             compiled program computes what it returns.
+        posterior: what the codes are drawn from; None where the bottleneck has no random Gaussian codes.
+        reconstruction: the image painted from codes and parts; None where the model has no decoder.
     """
 
     features: jax.Array
@@ -29,3 +59,5 @@ class PartOutputs:
     logits: jax.Array | None
     embedding: jax.Array
     contributions: jax.Array | None = None
+    posterior: Posterior | None = None
+    reconstruction: Reconstruction | None = None

@@ -1,4 +1,4 @@
-"""The part model: backbone, part method, bottleneck and head, one after the other."""
+"""The part model: backbone, part method, bottleneck, head and decoder, one after the other."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from partrep import UserError, lookup
 from partrep.models.backbones import BACKBONES
 from partrep.models.bottlenecks import BOTTLENECKS
+from partrep.models.decoder import DECODERS
 from partrep.models.heads import HEADS
 from partrep.models.outputs import PartOutputs
 from partrep.parts import METHODS
@@ -45,20 +46,25 @@ def part_vectors(parts: Parts) -> jax.Array:
 
 
 class PartModel(nn.Module):
-    """Composes four modules into one pass from images to `PartOutputs`.
+    """Composes its modules into one pass from images to `PartOutputs`.
+
+    With a decoder the model is generative: it also paints the image again from its parts and codes.
 
     Attributes:
         backbone: (image [B,H,W,C], train) -> features [B,h,w,D].
         method: (features, train) -> Parts.
-        bottleneck: (vectors [B,K,D], train) -> codes [B,K,M].
+        bottleneck: (vectors [B,K,D], train) -> codes [B,K,M]; one with random codes also has
+        `posterior(vectors) -> Posterior`.
         head: (codes [B,K,M], presence [B,K], train) -> logits [B,classes]; None for a model without
         classifier.
+        decoder: (codes, parts, features, image shape) -> Reconstruction; None for a model that paints nothing.
     """
 
     backbone: nn.Module
     method: nn.Module
     bottleneck: nn.Module
     head: nn.Module | None = None
+    decoder: nn.Module | None = None
 
     def __call__(self, image: jax.Array, train: bool) -> PartOutputs:
         """Images f32 [B,H,W,C] in [0,1] -> every named array of the model."""
@@ -88,6 +94,18 @@ class PartModel(nn.Module):
         """Part vectors [B,K,D] and presence [B,K] -> logits [B,C], in evaluation mode."""
         assert self.head is not None
         return self.head(self.bottleneck(vectors, False), presence, False)
+        vectors = part_vectors(parts)
+        codes = self.bottleneck(vectors, train)
+        posterior = getattr(self.bottleneck, "posterior", None)
+        return PartOutputs(
+            features=features,
+            parts=parts,
+            codes=codes,
+            logits=None if self.head is None else self.head(codes, parts.presence, train),
+            embedding=weighted_mean(codes, parts.presence),
+            posterior=None if posterior is None else posterior(vectors),
+            reconstruction=None if self.decoder is None else self.decoder(codes, parts, features, image.shape[1:]),
+        )
 
 
 def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Module:
@@ -107,17 +125,16 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
     """Makes a `PartModel` from names and fields.
 
     Arguments:
-        config: mappings `backbone`, `method`, and optionally `bottleneck` (default identity) and `head`
-        (default
-            none), each with a `name` and the fields of that module.
+        config: mappings `backbone`, `method`, and optionally `bottleneck` (default identity), `head` (default
+            none) and `decoder` (default none), each with a `name` and the fields of that module.
         classes: width of the classifier; needed where there is a head.
         dtype: of the backbone's computation; the rest follows its features.
 
     Raises:
         UserError: an unknown name or field, or a head without `classes`.
     """
-    if unknown := sorted(set(config) - {"backbone", "method", "bottleneck", "head"}):
-        raise UserError(f"model has no entry {unknown[0]!r}; expected backbone, method, bottleneck, head")
+    if unknown := sorted(set(config) - {"backbone", "method", "bottleneck", "head", "decoder"}):
+        raise UserError(f"model has no entry {unknown[0]!r}; expected backbone, method, bottleneck, head, decoder")
     head = None
     if config.get("head"):
         if classes is None:
@@ -128,6 +145,7 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         method=make(METHODS, "part method", config["method"]),
         bottleneck=make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"}),
         head=head,
+        decoder=make(DECODERS, "decoder", config["decoder"]) if config.get("decoder") else None,
     )
 
 

@@ -16,12 +16,19 @@ INPUTS = {
     "bit_balance": (jnp.ones((2, 4), jnp.bfloat16),),
     "bit_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
     "class_usage": (jnp.ones((2, 3, 4), jnp.bfloat16),),
+    "code_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "dip_i": (jnp.ones((2, 4), jnp.bfloat16),),
+    "dip_ii": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "equivariance": (ASSIGNMENT, ASSIGNMENT),
+    "gaussian_kl": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
     "orthogonality": (jnp.ones((2, 3, 4), jnp.bfloat16),),
+    "part_decorrelation": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
     "query_diversity": (jnp.ones((3, 4), jnp.bfloat16),),
+    "reconstruction": (ASSIGNMENT, ASSIGNMENT),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
+    "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
 }
 
 

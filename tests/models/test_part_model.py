@@ -81,6 +81,54 @@ def test_no_head_no_logits():
     assert out.logits is None and out.codes.shape == (1, 3, 8)
 
 
+def test_a_model_without_decoder_or_random_codes_says_so(run):
+    assert run[-1].reconstruction is None and run[-1].posterior is None
+
+
+@pytest.fixture(scope="module")
+def generative(run):
+    backbone = {"name": "patchnet", "widths": [8], "depths": [0], "strides": [1], "patch": 4}
+    rest = {"bottleneck": {"name": "disentangled", "width": 4}, "decoder": {"name": "parts", "hidden": 8}}
+    model, image = build(CONFIG | {"backbone": backbone} | rest, classes=5), run[2]
+    keys = {"params": jax.random.key(0), "gumbel": jax.random.key(1)}
+    shapes, rng = jax.eval_shape(lambda: model.init(keys, image, True)), np.random.default_rng(1)
+    return model, jax.tree.map(lambda s: rng.uniform(-0.2, 0.8, s.shape).astype(np.float32) ** 2, shapes), image
+
+
+def test_a_generative_model_paints_its_image_from_codes_and_parts(generative):
+    model, variables, image = generative
+    evaluate = jax.jit(lambda v, x: model.apply(v, x, False))
+    out = evaluate(variables, image)
+    assert set(variables["params"]) == {"backbone", "method", "bottleneck", "head", "decoder"}
+    np.testing.assert_array_equal(out.codes, out.posterior.mean)
+    np.testing.assert_array_equal(out.reconstruction.image, evaluate(variables, image).reconstruction.image)
+    assert out.posterior.log_variance.shape == (2, 3, 4)
+    shares, layers = np.asarray(out.reconstruction.shares), np.asarray(out.reconstruction.layers)
+    assert shares.shape == (2, 4, 16, 16) and layers.shape == (2, 4, 16, 16, 3)
+    np.testing.assert_allclose(shares[:, :3, ::4, ::4], out.parts.assignment, rtol=1e-6)
+    np.testing.assert_allclose((shares[..., None] * layers).sum(1), out.reconstruction.image, rtol=1e-4, atol=1e-5)
+
+
+def test_training_draws_codes_from_the_posterior_that_the_outputs_hold(generative):
+    model, variables, image = generative
+
+    @jax.jit
+    def forward(params, key):
+        tree = {**variables, "params": params}
+        out, _ = model.apply(tree, image, True, rngs={"gumbel": key}, mutable=["batch_stats"])
+        return jnp.mean((out.reconstruction.image - image) ** 2), (out.codes, out.posterior)
+
+    train = jax.jit(jax.value_and_grad(forward, has_aux=True))
+    (_, (codes, posterior)), gradients = train(variables["params"], jax.random.key(2))
+    noise = (codes - posterior.mean) / jnp.exp(posterior.log_variance / 2)
+    assert 0.3 < float(jnp.std(noise)) < 2.0
+    (_, (other, same)), _ = train(variables["params"], jax.random.key(3))
+    np.testing.assert_array_equal(posterior.mean, same.mean)
+    assert not np.allclose(codes, other)  # new noise about the same means
+    for name in ("backbone", "method", "bottleneck", "decoder"):
+        assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(gradients[name])), name
+
+
 def test_scores_stand_in_for_vectors():
     class Scores(nn.Module):
         def __call__(self, features, train):
@@ -108,6 +156,7 @@ def test_scores_stand_in_for_vectors():
             "'conv4' has no field 'width'; it has: widths, strides",
         ),
         ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: attention, concat, concat_cosine, cosine, linear, parts_cosine"),
+        ({"decoder": {"name": "pixels"}}, "unknown decoder 'pixels'; known: parts"),
         ({"backbone": {}}, "backbone without a name; known: conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],

@@ -7,18 +7,9 @@ import pytest
 
 from partrep import UserError
 from partrep.models import bottlenecks
-from partrep.models.bottlenecks import BOTTLENECKS, Binary, Identity, Standardised
+from partrep.models.bottlenecks import Binary
 
 LOGITS = np.linspace(-2.5, 2.5, 11)
-
-
-def test_table_names_the_modules():
-    assert BOTTLENECKS == {"identity": Identity, "binary": Binary, "standardised": Standardised}
-
-
-def test_identity_returns_its_input():
-    vectors = jax.random.normal(jax.random.key(0), (2, 3, 4))
-    np.testing.assert_array_equal(Identity().apply({}, vectors, train=True), vectors)
 
 
 def test_straight_through_sign_has_the_identity_as_gradient():
@@ -94,32 +85,3 @@ def test_no_bits_is_a_user_error():
 def test_unknown_noise_lists_the_known_ones():
     with pytest.raises(UserError, match=r"unknown bit noise 'loud'; known: bernoulli, gumbel, none"):
         Binary(noise="loud").init(jax.random.key(0), jnp.ones((1, 1, 2)), train=True)
-
-
-def test_standardised_by_the_batch_in_training_and_by_running_statistics_after():
-    vectors = np.asarray(jax.random.normal(jax.random.key(5), (16, 3, 4))) * 0.02 + 7.0
-    module = Standardised()
-    codes, state = module.init_with_output(jax.random.key(0), jnp.asarray(vectors), train=True)
-    mean, variance = vectors.astype(np.float64).mean(0), vectors.astype(np.float64).var(0)
-    np.testing.assert_allclose(codes, (vectors - mean) / np.sqrt(variance + 1e-6), rtol=2e-3, atol=2e-3)
-    _, state = module.apply(state, jnp.asarray(vectors), train=True, mutable=["batch_stats"])
-    kept = state["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_allclose(kept["mean"], 0.1 * mean.reshape(-1), rtol=1e-5)
-    other = vectors[:2] + 1.0
-    expected = (other - 0.1 * mean) / np.sqrt(0.9 + 0.1 * variance + 1e-6)
-    np.testing.assert_allclose(module.apply(state, jnp.asarray(other), train=False), expected, rtol=1e-4)
-
-
-def test_standardised_projects_every_part_by_its_own_matrix_first():
-    vectors = np.random.default_rng(1).normal(3.0, 0.5, (64, 2, 5)).astype(np.float32)
-    codes, variables = Standardised(width=3).init_with_output(jax.random.key(0), jnp.asarray(vectors), True)
-    kernel = np.asarray(variables["params"]["projection"], np.float64)
-    narrow = np.stack([vectors[:, k].astype(np.float64) @ kernel[k] for k in range(2)], 1)
-    assert kernel.shape == (2, 5, 3)
-    np.testing.assert_allclose(codes, (narrow - narrow.mean(0)) / narrow.std(0), rtol=2e-3, atol=2e-3)
-
-
-@pytest.mark.parametrize("setting", [{"epsilon": 0}, {"width": 0}])
-def test_standardised_refuses_settings_that_are_not_positive(setting):
-    with pytest.raises(UserError, match="expected positive ones"):
-        Standardised(**setting).init(jax.random.key(0), jnp.ones((2, 1, 3)), True)
