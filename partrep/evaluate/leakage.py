@@ -68,7 +68,7 @@ def mask_leakage(
         the share of the test images whose class is told, in [0,1].
 
     Raises:
-        ValueError: shapes that do not agree, a grid under 4x4, no steps.
+        ValueError: shapes that do not agree, no steps.
 
     Example:
         >>> labels = np.arange(64) % 2
@@ -78,12 +78,8 @@ def mask_leakage(
 
     Source: the leak through the selection, Jethani et al. (2021, arXiv 2103.01890); a probe, standard.
     """
-    pairs = {"train": (train_masks, train_labels), "test": (test_masks, test_labels)}
-    for name, (masks, labels) in pairs.items():
-        sizes = check_shapes("mask_leakage", **{f"{name}_masks": (masks, "n K h w"), f"{name}_labels": (labels, "n")})
-        if min(sizes["h"], sizes["w"]) < 4:
-            raise ValueError(f"mask_leakage: masks of {sizes['h']}x{sizes['w']}; expected at least 4x4")
-    check_shapes("mask_leakage", train_masks=(train_masks[0], "K h w"), test_masks=(test_masks[0], "K h w"))
+    train = {"train_masks": (train_masks, "n K h w"), "train_labels": (train_labels, "n")}
+    check_shapes("mask_leakage", **train, test_masks=(test_masks, "m K h w"), test_labels=(test_labels, "m"))
     if steps < 1:
         raise ValueError(f"mask_leakage: {steps} steps; expected at least 1")
     known, codes = np.unique(np.asarray(train_labels), return_inverse=True)

@@ -15,7 +15,7 @@ from partrep.parts.similarity import unit
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 
-SHARPEST = 40.0  # exp(-2 * 40) is still a normal float32, so no attention ever divides by zero
+SHARPEST = 20.0  # a sum of weights is then at least exp(-40), and its square a normal float32: finite gradients
 
 
 def harden(assignment: jax.Array, background: jax.Array | None = None) -> tuple[jax.Array, jax.Array | None]:
@@ -78,7 +78,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, labels: jax.Array
         key: [B,N,A,d].
         value: [B,N,A,d], finite.
         labels: i32 [B,N], the part of each token.
-        sharpness: [A], `s`, in [0, 40].
+        sharpness: [A], `s`, in [0, 20].
 
     Returns:
         f32 [B,N,A,d].
@@ -92,7 +92,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, labels: jax.Array
         [0.0, 1.5, 1.5]
 
     Source: Swin Transformer V2 (Liu et al. 2022), scaled cosine attention, equation 2.
-    Departures: no position bias; a sharpness bounded by 40 and not 100, so that weights do not vanish in float32.
+    Departures: no position bias; a sharpness bounded by 20 and not 100, which float32 needs here, see `SHARPEST`.
     """
     arrays = {"query": query, "key": key, "value": value}
     check_shapes("attend", **{k: (x, "B N A d") for k, x in arrays.items()}, labels=(labels, "B N"))
