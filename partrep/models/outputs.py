@@ -41,8 +41,9 @@ class PartOutputs:
     """Every named array of one forward pass.
 
     Attributes:
-        features: [B,h,w,D], the backbone's map.
-        parts: the part method's arrays, see `Parts`.
+        features: [B,h,w,D], the map that the part vectors are read from: the backbone's, or with an isolated
+            read-out its tokens.
+        parts: the arrays of the parts that are classified, see `Parts`.
         codes: [B,K,M], the part vectors after the bottleneck.
         logits: f32 [B,C]; None where the model has no classifier.
         embedding: f32 [B,E], one vector an image, the presence-weighted mean of the codes.
@@ -51,6 +52,9 @@ class PartOutputs:
             compiled program computes what it returns.
         posterior: what the codes are drawn from; None where the bottleneck has no random Gaussian codes.
         reconstruction: the image painted from codes and parts; None where the model has no decoder.
+        proposal: with an isolated read-out, what the part method proposed, before its masks were made hard; None
+            without one, and where the masks were given.
+        proposal_logits: f32 [B,C], the proposal's own classification; None where there is no head for it.
     """
 
     features: jax.Array
@@ -61,3 +65,5 @@ class PartOutputs:
     contributions: jax.Array | None = None
     posterior: Posterior | None = None
     reconstruction: Reconstruction | None = None
+    proposal: Parts | None = None
+    proposal_logits: jax.Array | None = None

@@ -1,4 +1,4 @@
-"""The part model: backbone, part method, bottleneck, head and decoder, one after the other."""
+"""The part model: backbone, part method, read-out in isolation, bottleneck, head and decoder, one after the other."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from partrep.models.backbones import BACKBONES
 from partrep.models.bottlenecks import BOTTLENECKS
 from partrep.models.decoder import DECODERS
 from partrep.models.heads import HEADS
+from partrep.models.isolated import READOUTS, regions
 from partrep.models.outputs import PartOutputs
 from partrep.parts import METHODS
 from partrep.parts.structure import Parts
@@ -45,6 +46,17 @@ def part_vectors(parts: Parts) -> jax.Array:
     return parts.scores[..., None]
 
 
+class Classifier(nn.Module):
+    """Bottleneck and head on the vectors of parts: `Parts` -> logits f32 [B,C]."""
+
+    bottleneck: nn.Module
+    head: nn.Module
+
+    def __call__(self, parts: Parts, train: bool) -> jax.Array:
+        """Classifies the images by their parts."""
+        return self.head(self.bottleneck(part_vectors(parts), train), parts.presence, train)
+
+
 class PartModel(nn.Module):
     """Composes its modules into one pass from images to `PartOutputs`.
 
@@ -54,10 +66,14 @@ class PartModel(nn.Module):
         backbone: (image [B,H,W,C], train) -> features [B,h,w,D].
         method: (features, train) -> Parts.
         bottleneck: (vectors [B,K,D], train) -> codes [B,K,M]; one with random codes also has
-        `posterior(vectors) -> Posterior`.
+            `posterior(vectors) -> Posterior`.
         head: (codes [B,K,M], presence [B,K], train) -> logits [B,classes]; None for a model without
-        classifier.
+            classifier.
         decoder: (codes, parts, features, image shape) -> Reconstruction; None for a model that paints nothing.
+        readout: (image, Parts, train) -> features [B,h,w,D], Parts; a second stage, in which the method's
+            parts are read again from the image. None: they are read as the method read them.
+        proposal_head: (Parts, train) -> logits [B,classes] of the method's own parts, to train the first
+            stage by; None for none.
     """
 
     backbone: nn.Module
@@ -65,25 +81,44 @@ class PartModel(nn.Module):
     bottleneck: nn.Module
     head: nn.Module | None = None
     decoder: nn.Module | None = None
+    readout: nn.Module | None = None
+    proposal_head: nn.Module | None = None
 
     def __call__(self, image: jax.Array, train: bool) -> PartOutputs:
         """Images f32 [B,H,W,C] in [0,1] -> every named array of the model."""
-        return self.from_features(self.encode(image, train), train)
+        features = self.encode(image, train)
+        parts = self.method(features, train)
+        if self.readout is None:
+            return self._classified(features, parts, train, image.shape)
+        logits = None if self.proposal_head is None else self.proposal_head(parts, train)
+        features, isolated = self.readout(standardise(image), parts, train)
+        outputs = self._classified(features, isolated, train, image.shape)
+        return dataclasses.replace(outputs, proposal=parts, proposal_logits=logits)
 
     def encode(self, image: jax.Array, train: bool = False) -> jax.Array:
-        """Images f32 [B,H,W,C] in [0,1] -> features [B,h,w,D]."""
+        """Images f32 [B,H,W,C] in [0,1] -> features [B,h,w,D] of the backbone."""
         return self.backbone(standardise(image), train)
 
     def from_features(self, features: jax.Array, train: bool = False) -> PartOutputs:
-        """Features [B,h,w,D] of the backbone -> every named array of the model."""
-        parts = self.method(features, train)
-        codes = self.bottleneck(part_vectors(parts), train)
-        embedding = weighted_mean(codes, parts.presence)
-        if self.head is None:
-            return PartOutputs(features, parts, codes, None, embedding)
-        logits = self.head(codes, parts.presence, train)
-        shares = self.head.contributions(codes, parts.presence)
-        return PartOutputs(features, parts, codes, logits, embedding, shares)
+        """Features [B,h,w,D] of the backbone -> every named array that needs no pixels: no reconstruction.
+
+        Raises:
+            UserError: a model that reads its parts again from the image.
+        """
+        if self.readout is not None:
+            raise UserError("an isolated read-out reads the image again; expected images, not features")
+        return self._classified(features, self.method(features, train), train)
+
+    def from_masks(self, image: jax.Array, masks: jax.Array, train: bool = False) -> PartOutputs:
+        """Images [B,H,W,C] and given masks [B,K,h,w] of zeros and ones -> the second stage's arrays.
+
+        What no mask covers is background, what several cover goes to the first. The masks of an earlier pass,
+        `outputs.parts.assignment`, give its arrays again.
+        """
+        if self.readout is None:
+            raise UserError("the model has no isolated read-out; expected one, to run it on given masks")
+        features, parts = self.readout(standardise(image), regions(masks), train)
+        return self._classified(features, parts, train, image.shape)
 
     def read_out(self, features: jax.Array, parts: Parts) -> jax.Array:
         """Part vectors [B,K,D] of features [B,h,w,D], the places where the parts are read being as they are."""
@@ -94,17 +129,24 @@ class PartModel(nn.Module):
         """Part vectors [B,K,D] and presence [B,K] -> logits [B,C], in evaluation mode."""
         assert self.head is not None
         return self.head(self.bottleneck(vectors, False), presence, False)
+
+    def _classified(
+        self, features: jax.Array, parts: Parts, train: bool, shape: tuple[int, ...] | None = None
+    ) -> PartOutputs:
+        """The rest of the model, from the parts on; `shape` is the image's, for the decoder."""
         vectors = part_vectors(parts)
         codes = self.bottleneck(vectors, train)
         posterior = getattr(self.bottleneck, "posterior", None)
+        paints = self.decoder is not None and shape is not None
         return PartOutputs(
             features=features,
             parts=parts,
             codes=codes,
             logits=None if self.head is None else self.head(codes, parts.presence, train),
             embedding=weighted_mean(codes, parts.presence),
+            contributions=None if self.head is None else self.head.contributions(codes, parts.presence),
             posterior=None if posterior is None else posterior(vectors),
-            reconstruction=None if self.decoder is None else self.decoder(codes, parts, features, image.shape[1:]),
+            reconstruction=self.decoder(codes, parts, features, shape[1:]) if paints else None,
         )
 
 
@@ -121,31 +163,61 @@ def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Modu
     return module(**settings)
 
 
+def _method(fields: Mapping[str, Any], classes: int | None) -> nn.Module:
+    """Makes the part method; one whose parts belong to classes gets as many classes as the head."""
+    method: Any = METHODS.get(str(fields.get("name")))
+    if method and "classes" not in fields and "classes" in [f.name for f in dataclasses.fields(method)]:
+        if classes is None:
+            raise UserError(f"the part method {fields['name']!r} needs a number of classes; expected `classes`")
+        fields = {"classes": classes, **fields}
+    return make(METHODS, "part method", fields)
+
+
+def _head(fields: Mapping[str, Any] | None, classes: int | None) -> nn.Module | None:
+    if not fields:
+        return None
+    if classes is None:
+        raise UserError("the model has a head and no number of classes; expected `classes`")
+    return make(HEADS, "head", {"classes": classes, **fields})
+
+
+def _bottleneck(config: Mapping[str, Any]) -> nn.Module:
+    return make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"})
+
+
+ENTRIES = ("backbone", "method", "bottleneck", "head", "decoder", "readout", "proposal_head")
+
+
 def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jnp.float32) -> PartModel:
     """Makes a `PartModel` from names and fields.
 
     Arguments:
         config: mappings `backbone`, `method`, and optionally `bottleneck` (default identity), `head` (default
-            none) and `decoder` (default none), each with a `name` and the fields of that module.
-        classes: width of the classifier; needed where there is a head.
-        dtype: of the backbone's computation; the rest follows its features.
+            none), `decoder` (default none), `readout` (default none; `{"name": "isolated"}` reads each part
+            from its own pixels alone) and, with a read-out, `proposal_head` (default none; a head, after a
+            bottleneck like the model's, on the parts that the method proposed), each with a `name` and the
+            fields of that module.
+        classes: width of the classifiers; needed where there is a head or where parts belong to classes.
+        dtype: of the computation of backbone and read-out; the rest follows their features.
 
     Raises:
-        UserError: an unknown name or field, or a head without `classes`.
+        UserError: an unknown name or field, a head or class-tied parts without `classes`, a head for proposals
+            without a read-out.
     """
-    if unknown := sorted(set(config) - {"backbone", "method", "bottleneck", "head", "decoder"}):
-        raise UserError(f"model has no entry {unknown[0]!r}; expected backbone, method, bottleneck, head, decoder")
-    head = None
-    if config.get("head"):
-        if classes is None:
-            raise UserError("the model has a head and no number of classes; expected `classes`")
-        head = make(HEADS, "head", {"classes": classes, **config["head"]})
+    if unknown := sorted(set(config) - set(ENTRIES)):
+        raise UserError(f"model has no entry {unknown[0]!r}; expected {', '.join(ENTRIES)}")
+    if config.get("proposal_head") and not config.get("readout"):
+        raise UserError("the model has a proposal_head and no readout; expected both, or `head` alone")
+    head, proposal_head = (_head(config.get(name), classes) for name in ("head", "proposal_head"))
+    isolated = config.get("readout")
     return PartModel(
         backbone=make(BACKBONES, "backbone", {"dtype": dtype, **config["backbone"]}),
-        method=make(METHODS, "part method", config["method"]),
-        bottleneck=make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"}),
+        method=_method(config["method"], classes),
+        bottleneck=_bottleneck(config),
         head=head,
         decoder=make(DECODERS, "decoder", config["decoder"]) if config.get("decoder") else None,
+        readout=make(READOUTS, "read-out", {"dtype": dtype, **isolated}) if isolated else None,
+        proposal_head=None if proposal_head is None else Classifier(_bottleneck(config), proposal_head),
     )
 
 
