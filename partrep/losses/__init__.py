@@ -8,16 +8,20 @@ from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
 from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
+from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
+from partrep.losses.prototypes import cluster, separation, wrong_class_l1
 from partrep.losses.total_variation import total_variation
 
 LOSSES = {
+    "alignment": alignment,
     "assignment_entropy": assignment_entropy,
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
+    "cluster": cluster,
     "concentration": concentration,
     "equivariance": equivariance,
     "map_decorrelation": map_decorrelation,
@@ -25,7 +29,10 @@ LOSSES = {
     "orthogonality": orthogonality,
     "presence": presence,
     "quantisation": quantisation,
+    "separation": separation,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "tanh_presence": tanh_presence,
     "total_variation": total_variation,
+    "wrong_class_l1": wrong_class_l1,
 }

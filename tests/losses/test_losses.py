@@ -11,14 +11,19 @@ from partrep.losses import LOSSES
 HEAVY = ("grain", "orbax", "matplotlib", "tensorflow", "tensorflow_datasets", "sklearn", "PIL")
 ASSIGNMENT = jnp.full((2, 3, 4, 4), 0.25, jnp.bfloat16)
 INPUTS = {
+    "alignment": (ASSIGNMENT, ASSIGNMENT),
     "background_presence": (ASSIGNMENT[:, 0],),
     "bit_balance": (jnp.ones((2, 4), jnp.bfloat16),),
     "bit_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "cluster": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
     "equivariance": (ASSIGNMENT, ASSIGNMENT),
     "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
     "orthogonality": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "separation": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
+    "tanh_presence": (jnp.ones((2, 4), jnp.bfloat16),),
+    "wrong_class_l1": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
 }
 
 
@@ -28,7 +33,7 @@ def test_the_docstring_states_shape_source_and_an_example(name):
     for word in ("Args:", "Returns:", "Raises:", ">>>", "Source:"):
         assert word in text
     assert LOSSES[name].__name__ == name
-    assert "(per example)" in text or "(per batch)" in text
+    assert any(f"(per {shape})" in text for shape in ("example", "batch", "parameter"))
 
 
 @pytest.mark.parametrize("name", LOSSES)

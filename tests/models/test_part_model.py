@@ -101,13 +101,13 @@ def test_scores_stand_in_for_vectors():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: gap, landmarks, slots"),
+        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: exclusive, gap, landmarks, prototypes, slots"),
         ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, convnet, patchnet, resnet12, resnet18"),
         (
             {"backbone": {"name": "conv4", "width": 3}},
             "'conv4' has no field 'width'; it has: widths, strides",
         ),
-        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: concat, concat_cosine, cosine, linear, parts_cosine"),
+        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: class_tied, concat, concat_cosine, cosine, linear, nonnegative, parts_cosine"),
         ({"backbone": {}}, "backbone without a name; known: conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],

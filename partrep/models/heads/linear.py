@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep.models.heads.scores import ClassTied, NonNegative
+
 _INIT = nn.initializers.lecun_normal()
 
 
@@ -214,9 +216,11 @@ class PartsCosine(nn.Module):
 
 
 HEADS = {
+    "class_tied": ClassTied,
     "linear": Linear,
     "concat": Concat,
     "cosine": Cosine,
     "concat_cosine": ConcatCosine,
+    "nonnegative": NonNegative,
     "parts_cosine": PartsCosine,
 }
