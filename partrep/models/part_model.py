@@ -82,6 +82,16 @@ def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Modu
     return module(**settings)
 
 
+def _make_method(fields: Mapping[str, Any], classes: int | None) -> nn.Module:
+    """Makes the part method; one whose parts belong to classes gets as many classes as the head."""
+    method: Any = METHODS.get(str(fields.get("name")))
+    if method and "classes" not in fields and "classes" in [f.name for f in dataclasses.fields(method)]:
+        if classes is None:
+            raise UserError(f"the part method {fields['name']!r} needs a number of classes; expected `classes`")
+        fields = {"classes": classes, **fields}
+    return make(METHODS, "part method", fields)
+
+
 def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jnp.float32) -> PartModel:
     """Makes a `PartModel` from names and fields.
 
@@ -89,11 +99,11 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         config: mappings `backbone`, `method`, and optionally `bottleneck` (default identity) and `head`
         (default
             none), each with a `name` and the fields of that module.
-        classes: width of the classifier; needed where there is a head.
+        classes: width of the classifier; needed where there is a head or where parts belong to classes.
         dtype: of the backbone's computation; the rest follows its features.
 
     Raises:
-        UserError: an unknown name or field, or a head without `classes`.
+        UserError: an unknown name or field, or a head or class-tied parts without `classes`.
     """
     if unknown := sorted(set(config) - {"backbone", "method", "bottleneck", "head"}):
         raise UserError(f"model has no entry {unknown[0]!r}; expected backbone, method, bottleneck, head")
@@ -104,7 +114,7 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         head = make(HEADS, "head", {"classes": classes, **config["head"]})
     return PartModel(
         backbone=make(BACKBONES, "backbone", {"dtype": dtype, **config["backbone"]}),
-        method=make(METHODS, "part method", config["method"]),
+        method=_make_method(config["method"], classes),
         bottleneck=make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"}),
         head=head,
     )

@@ -87,7 +87,8 @@ class NonNegative(nn.Module):
     """A sparse scoring sheet: logits = sum_k s_k relu(w_k), no bias; parts speak for classes, never against.
 
     Linear in the codes: contributions s_k relu(w_k) are exact. w [K,C] starts normal, mean 1, deviation 0.1; `shrink`
-    after each step makes it sparse. In training the cross entropy is of `partrep.losses.exclusive.squared_log` of the logits.
+    after each step makes it sparse. In training the cross entropy is of `squared_log` of the logits, see
+    `partrep.losses.exclusive`.
     Source: Nauta et al., PIP-Net (CVPR 2023), section 3.
 
     Attributes:
