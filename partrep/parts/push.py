@@ -152,7 +152,8 @@ def update(
 
     Example:
         >>> z, p = jnp.array([[[[0.0], [3.0]]]]), jnp.array([[1.0], [1.0]])
-        >>> found = update(start(2, 1), z, p, jnp.array([0, 1]), jnp.array([0]), jnp.array([5]), jnp.ones(1, bool))
+        >>> images = {"labels": jnp.array([0]), "ids": jnp.array([5]), "valid": jnp.ones(1, bool)}
+        >>> found = jax.jit(update)(start(2, 1), z, p, jnp.array([0, 1]), **images)
         >>> found.image.tolist(), found.place.tolist(), found.distance.tolist()
         ([5, -1], [[0, 0], [-1, -1]], [1.0, inf])
 
@@ -175,14 +176,29 @@ def update(
 
 
 def finish(nearest: Nearest, prototypes: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The pushed prototypes f32 [P,d] and the variables of `provenance`, all finite.
+    """The pushed prototypes, `p_p <- z_n*` with `n*` the nearest patch of the class, and where they come from.
 
-    A prototype whose class had no image stays where it is, and its provenance says so: image, place and distance -1.
+    Args:
+        nearest: of all training images.
+        prototypes: [P,d], as they were.
 
-    >>> moved, provenance = finish(start(1, 2), jnp.full((1, 2), 0.5))
-    >>> moved.tolist(), provenance["image"].tolist(), provenance["distance"].tolist()
-    ([[0.5, 0.5]], [-1], [-1.0])
+    Returns:
+        prototypes: f32 [P,d]; one whose class had no image stays where it is.
+        provenance: the variables `image` i32 [P], `place` i32 [P,2] and `distance` f32 [P] of `Prototypes`, all
+            -1 for a prototype that stays.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> moved, provenance = finish(start(1, 2), jnp.full((1, 2), 0.5))
+        >>> moved.tolist(), provenance["image"].tolist(), provenance["distance"].tolist()
+        ([[0.5, 0.5]], [-1], [-1.0])
+
+    Source: ProtoPNet (Chen et al. 2019), section 2.2, projection of prototypes.
+    Departures: a prototype that is not pushed says so; the provenance of an earlier push does not outlive it.
     """
+    check_shapes("finish", vector=(nearest.vector, "P d"), prototypes=(prototypes, "P d"))
     hit = nearest.image >= 0
     distance = jnp.where(hit, nearest.distance, -1.0)
     moved = jnp.where(hit[:, None], nearest.vector, prototypes.astype(jnp.float32))
@@ -228,8 +244,8 @@ def update_neighbours(
 
     Example:
         >>> z = jnp.array([3.0, 1.0]).reshape(2, 1, 1, 1)
-        >>> labels, ids = jnp.array([0, 1]), jnp.array([7, 8])
-        >>> found = update_neighbours(start_neighbours(1, 3), z, jnp.zeros((1, 1)), labels, ids, jnp.ones(2, bool))
+        >>> images = {"labels": jnp.array([0, 1]), "ids": jnp.array([7, 8]), "valid": jnp.ones(2, bool)}
+        >>> found = jax.jit(update_neighbours)(start_neighbours(1, 3), z, jnp.zeros((1, 1)), **images)
         >>> found.image.tolist(), found.label.tolist()
         ([[8, 7, -1]], [[1, 0, -1]])
 

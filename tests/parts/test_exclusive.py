@@ -75,6 +75,11 @@ def test_permuting_parts_permutes_every_field():
         np.testing.assert_allclose(getattr(after, name), getattr(before, name)[:, order], rtol=1e-4, atol=1e-6)
 
 
+def test_evaluation_of_an_image_does_not_depend_on_the_others():
+    other = EVALUATE(MOVED, FEATURES.at[1].set(5.0))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), other, EVALUATE(MOVED, FEATURES))
+
+
 def test_scale_and_mean_of_the_features_have_no_say_in_training():
     plain, _ = TRAIN(VARIABLES, FEATURES)
     other, _ = TRAIN(VARIABLES, 0.02 * FEATURES + jnp.linspace(0.0, 3.0, 6))
@@ -120,9 +125,12 @@ def test_from_a_random_start_kinds_of_places_get_parts_of_their_own():
 
 def test_bfloat16_features_give_float32_and_finite_gradients_even_for_empty_features():
     low = FEATURES.astype(jnp.bfloat16).at[..., 0].set(0.0)
-    grads, parts = jax.jit(
-        jax.grad(lambda v, z: (lambda p: (p.scores.sum(), p))(TRAIN(v, z)[0]), argnums=(0, 1), has_aux=True)
-    )(VARIABLES, low)
+
+    def total(variables, z):
+        parts, _ = TRAIN(variables, z)
+        return parts.scores.sum(), parts
+
+    grads, parts = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(VARIABLES, low)
     assert {x.dtype for x in jax.tree.leaves(parts)} == {jnp.dtype("float32")}
     assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in jax.tree.leaves(grads))
 

@@ -14,11 +14,12 @@ from partrep.parts.queries import class_tied
 
 FEATURES = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 3, 4, 5)))
 MODEL = Prototypes(classes=3, per_class=2, width=8)
-VARIABLES = jax.jit(lambda k: MODEL.init(k, FEATURES, train=False))(jax.random.key(1))
+VARIABLES, PROJECTED = jax.jit(
+    lambda k: (MODEL.init(k, FEATURES, train=False), MODEL.init_with_output(k, FEATURES, method="project")[0])
+)(jax.random.key(1))
 APPLY = jax.jit(lambda v, z: MODEL.apply(v, z, train=False))
 KEY = jax.random.key(0)
 PARTS = APPLY(VARIABLES, FEATURES)
-PROJECTED = jax.jit(lambda v, z: MODEL.apply(v, z, method="project"))(VARIABLES, FEATURES)
 
 
 def with_prototypes(prototypes):
@@ -175,11 +176,13 @@ def test_inside_the_part_model_logits_add_up_and_features_can_be_projected():
 
 def test_bfloat16_features_give_float32_and_finite_gradients_even_for_empty_features():
     low = FEATURES.astype(jnp.bfloat16).at[0].set(0.0)
-    parts = APPLY(VARIABLES, low)
+
+    def total(params, z):
+        parts = APPLY({**VARIABLES, "params": params}, z)
+        return parts.scores.sum(), parts
+
+    grads, parts = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))(VARIABLES["params"], low)
     assert {x.dtype for x in jax.tree.leaves(parts)} == {jnp.dtype("float32")}
-    grads = jax.jit(jax.grad(lambda p, z: APPLY({**VARIABLES, "params": p}, z).scores.sum(), argnums=(0, 1)))(
-        VARIABLES["params"], low
-    )
     assert all(np.isfinite(np.asarray(g, np.float32)).all() for g in jax.tree.leaves(grads))
 
 
