@@ -17,23 +17,26 @@ from partrep.losses.disentanglement import (
 )
 from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
+from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
+from partrep.losses.prototypes import cluster, separation, wrong_class_l1
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
 
 LOSSES = {
+    "alignment": alignment,
     "assignment_agreement": assignment_agreement,
     "assignment_entropy": assignment_entropy,
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
     "class_usage": class_usage,
-    "concentration": concentration,
-    "decisiveness": decisiveness,
+    "cluster": cluster,
     "code_decorrelation": code_decorrelation,
     "concentration": concentration,
+    "decisiveness": decisiveness,
     "dip_i": dip_i,
     "dip_ii": dip_ii,
     "equivariance": equivariance,
@@ -46,8 +49,11 @@ LOSSES = {
     "quantisation": quantisation,
     "query_diversity": query_diversity,
     "reconstruction": reconstruction,
+    "separation": separation,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "tanh_presence": tanh_presence,
     "total_correlation": total_correlation,
     "total_variation": total_variation,
+    "wrong_class_l1": wrong_class_l1,
 }

@@ -137,7 +137,9 @@ class PartModel(nn.Module):
         vectors = part_vectors(parts)
         codes = self.bottleneck(vectors, train)
         posterior = getattr(self.bottleneck, "posterior", None)
-        paints = self.decoder is not None and shape is not None
+        painted = None
+        if self.decoder is not None and shape is not None:
+            painted = self.decoder(codes, parts, features, shape[1:])
         return PartOutputs(
             features=features,
             parts=parts,
@@ -146,7 +148,7 @@ class PartModel(nn.Module):
             embedding=weighted_mean(codes, parts.presence),
             contributions=None if self.head is None else self.head.contributions(codes, parts.presence),
             posterior=None if posterior is None else posterior(vectors),
-            reconstruction=self.decoder(codes, parts, features, shape[1:]) if paints else None,
+            reconstruction=painted,
         )
 
 

@@ -1,15 +1,19 @@
 """Part methods, features [B,h,w,D] to `Parts`: short modules built from the pure functions beside them."""
 
 from partrep.parts.assigned import Assigned
+from partrep.parts.exclusive import Exclusive
 from partrep.parts.gap import Gap
 from partrep.parts.landmarks import Landmarks
+from partrep.parts.prototypes import Prototypes
 from partrep.parts.regions import Regions
 from partrep.parts.slots import Slots
 
 METHODS = {
     "assigned": Assigned,
+    "exclusive": Exclusive,
     "gap": Gap,
     "landmarks": Landmarks,
+    "prototypes": Prototypes,
     "regions": Regions,
     "slots": Slots,
 }

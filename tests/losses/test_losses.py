@@ -19,6 +19,8 @@ INPUTS = {
     "code_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
     "dip_i": (jnp.ones((2, 4), jnp.bfloat16),),
     "dip_ii": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
+    "alignment": (ASSIGNMENT, ASSIGNMENT),
+    "cluster": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
     "equivariance": (ASSIGNMENT, ASSIGNMENT),
     "gaussian_kl": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
@@ -29,6 +31,9 @@ INPUTS = {
     "reconstruction": (ASSIGNMENT, ASSIGNMENT),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
     "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
+    "separation": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
+    "tanh_presence": (jnp.ones((2, 4), jnp.bfloat16),),
+    "wrong_class_l1": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
 }
 
 

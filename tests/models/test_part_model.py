@@ -149,14 +149,14 @@ def test_scores_stand_in_for_vectors():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, gap, landmarks, regions, slots"),
+        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, exclusive, gap, landmarks, prototypes, regions, slots"),
         ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, convnet, patchnet, resnet12, resnet18"),
         (
             {"backbone": {"name": "conv4", "width": 3}},
             "'conv4' has no field 'width'; it has: widths, strides",
         ),
-        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: attention, concat, concat_cosine, cosine, linear, parts_cosine"),
         ({"decoder": {"name": "pixels"}}, "unknown decoder 'pixels'; known: parts"),
+        ({"head": {"name": "mlp"}}, "unknown head 'mlp'; known: attention, class_tied, concat, concat_cosine, cosine, linear, nonnegative, parts_cosine"),
         ({"backbone": {}}, "backbone without a name; known: conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],

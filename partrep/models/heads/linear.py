@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.models.heads.attention import Attention
+from partrep.models.heads.scores import ClassTied, NonNegative
 
 _INIT = nn.initializers.lecun_normal()
 
@@ -222,9 +223,11 @@ class PartsCosine(nn.Module):
 
 HEADS = {
     "attention": Attention,
-    "linear": Linear,
+    "class_tied": ClassTied,
     "concat": Concat,
-    "cosine": Cosine,
     "concat_cosine": ConcatCosine,
+    "cosine": Cosine,
+    "linear": Linear,
+    "nonnegative": NonNegative,
     "parts_cosine": PartsCosine,
 }

@@ -55,7 +55,8 @@ def oracle(name, params, codes, presence, **fields):
     return out, out.sum(1) + p.get("bias", 0.0)
 
 
-CASES = [(name, {}) for name in HEADS if name != "attention"] + [("parts_cosine", {"shared": True})]
+ELSEWHERE = ("attention", "class_tied", "nonnegative")  # tested in test_attention and test_scores
+CASES = [(name, {}) for name in HEADS if name not in ELSEWHERE] + [("parts_cosine", {"shared": True})]
 
 
 @pytest.mark.parametrize("name, fields", CASES)

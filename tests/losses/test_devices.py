@@ -1,0 +1,56 @@
+"""Losses and the push on four devices, the batch cut over them, against one device."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from partrep.losses import alignment, cluster, separation, tanh_presence, wrong_class_l1
+from partrep.losses.reduction import mean_where
+from partrep.parts import push
+
+assert jax.device_count() == 4
+rng = np.random.default_rng(0)
+classes, ids = np.array([0, 0, 1, 1, 2]), rng.permutation(8).astype(np.int32)
+batch = {
+    "scores": rng.uniform(size=(8, 5)), "features": np.round(rng.uniform(size=(8, 2, 2, 3)), 1),
+    "first": rng.dirichlet(np.ones(5), (8, 2, 2)), "second": rng.dirichlet(np.ones(5), (8, 2, 2)),
+}
+batch = {name: x.astype(np.float32) for name, x in batch.items()}
+batch |= {"labels": np.arange(8, dtype=np.int32) % 3, "ids": ids, "where": np.arange(8) != 5}
+params = {"kernel": rng.normal(size=(5, 3)).astype(np.float32), "prototypes": np.float32(rng.uniform(size=(5, 3)))}
+
+def losses(params, b):
+    d, where, maps = b["scores"] * params["prototypes"].sum(), b["where"], [b[n].transpose(0, 3, 1, 2) for n in ("first", "second")]
+    return {
+        "cluster": mean_where(cluster(d, classes, b["labels"]), where),
+        "separation": mean_where(separation(d, classes, b["labels"]), where),
+        "alignment": mean_where(alignment(*maps), where),
+        "tanh_presence": tanh_presence(0.2 * d, where),
+        "wrong_class_l1": wrong_class_l1(params["kernel"], classes),
+    }
+
+def everything(params, b):
+    found = push.update(push.start(5, 3), b["features"], params["prototypes"], classes, b["labels"], b["ids"], b["where"])
+    near = push.update_neighbours(push.start_neighbours(5), b["features"], params["prototypes"], b["labels"], b["ids"], b["where"])
+    return losses(params, b), jax.grad(lambda p: sum(losses(p, b).values()))(params), (found, near)
+
+mesh = Mesh(np.array(jax.devices()), ("data",))
+one = jax.jit(everything)(*jax.device_put((params, batch), jax.devices()[0]))
+placed = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+four = jax.jit(everything)(jax.device_put(params, NamedSharding(mesh, PartitionSpec())), placed)
+assert len(placed["features"].sharding.device_set) == 4
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), one[:2], four[:2])
+jax.tree.map(np.testing.assert_array_equal, one[2], four[2])
+values = [float(x) for x in one[0].values()]
+assert min(values) > 0
+print("same")
+"""
+
+
+def test_four_devices_equal_one():
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "4"}
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    assert run.stdout == "same\n", run.stderr
