@@ -3,8 +3,11 @@
     python -m launch.main --config=configs/classify.py                    landmarks on the embedded birds, no download
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
-Presets: landmarks (default), slots, gap.
-Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18.
+Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
+(PIP-Net), regions (Huang and Li), assigned (DP-Net), gap.
+Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
+landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
+(landmarks, landmarks_tv, slots); backbone_from: --config.backbone_from=WORKDIR takes the backbone of a finished run.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
@@ -16,26 +19,54 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from configs import common
-from configs.fewshot import BACKBONES, SLOW_SLOTS
+from configs.fewshot import BACKBONES
 
-# The weights of `tasks.part_terms.PART_TERMS`, each a key of the config.
-PART_LOSSES = ("concentration", "entropy", "map_decorrelation", "orthogonality", "presence", "spread",
-               "total_variation")  # fmt: skip
-PRESETS = ("landmarks", "slots", "gap")
-KEYS = {"level": ("standard", "easy", "hard"), "backbone": tuple(BACKBONES)}
+# Slots that move as fast as the rest of the network can stay on one place for hundreds of steps.
+SLOW_SLOTS = (("method/.*", 0.3),)
+# The weights of `tasks.classify_terms.TERMS`, each a key of the config.
+LOSSES = ("alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
+          "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip", "entropy",
+          "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence", "proposal",
+          "query_diversity", "reconstruction", "separation", "spread", "tanh_presence", "total_correlation",
+          "total_variation", "wrong_class_l1")  # fmt: skip
+BOTTLENECKS = {
+    "standardised": dict(name="standardised", width=16),
+    "identity": dict(name="identity"),
+    "binary": dict(name="binary", bits=16, noise="none", temperature=1.0),
+    "disentangled": dict(name="disentangled", width=16),
+    "generative": dict(name="standardised", width=16),
+}
+# Of each bottleneck, beside those of the preset; usual weights, not tuned here.
+BOTTLENECK_LOSSES = {
+    "binary": dict(bit_balance=0.1, bit_decorrelation=0.1),
+    "disentangled": dict(gaussian_kl=0.001, total_correlation=0.01, code_decorrelation=0.1),
+    "generative": dict(reconstruction=10.0),
+}
+KEYS = {
+    "level": ("standard", "easy", "hard"),
+    "backbone": tuple(BACKBONES),
+    "readout": ("ordinary", "isolated"),
+    "bottleneck": tuple(BOTTLENECKS),
+}
+WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
+PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS}
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
-    preset, smoke, keys = common.parse(argument, PRESETS, KEYS)
+    preset, smoke, keys = common.parse(argument, list(PRESETS), KEYS, PRESETS_OF)
     config = _birds(keys["level"], keys["backbone"])
-    {"landmarks": _landmarks, "slots": _slots, "gap": _gap}[preset](config)
+    PRESETS[preset](config)
+    if preset in WITH_VECTORS:
+        _use_bottleneck(config, keys["bottleneck"])
+    if keys["readout"] == "isolated":
+        _isolate(config)
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
 
 def _birds(level: str, backbone: str) -> ConfigDict:
-    """Everything but the part method, its bottleneck, its head and its losses."""
+    """Everything but the part method, its head and its losses."""
     return ConfigDict(dict(
         task="classify",
         preset="",
@@ -46,15 +77,15 @@ def _birds(level: str, backbone: str) -> ConfigDict:
         model=dict(
             backbone=BACKBONES[backbone],
             method=dict(name=""),
-            bottleneck=dict(name="standardised", width=16),
+            bottleneck=BOTTLENECKS["standardised"],
             head=dict(name="concat"),
         ),
         backbone_from="",  # workdir of a finished run whose backbone is taken as it is; none: all is trained
-        losses=dict.fromkeys(PART_LOSSES, 0.0),
+        view=dict(name=""),  # second view: relit or warped
+        logits="plain",
+        losses=dict.fromkeys(LOSSES, 0.0),
         label_smoothing=0.0,
-        stages=dict(
-            joint=dict(steps=600, batch_size=64, trainable=".*", optimizer=common.muon_one_cycle(6e-3)),
-        ),
+        stages=dict(joint=_stage(600, common.muon_one_cycle(6e-3))),
         train=common.training(),
         evaluation=dict(batch_size=98, discovery_images=490, pictures=6, audit_images=2,
                         explanations=("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "input x gradient",
@@ -62,8 +93,31 @@ def _birds(level: str, backbone: str) -> ConfigDict:
     ))  # fmt: skip
 
 
+def _stage(steps: int, optimizer: ConfigDict, trainable: str = ".*", mode: str = "train", at_end: str = "",
+           **more: float) -> dict:  # fmt: skip
+    """Settings of a stage; in mode "evaluation" statistics stay as they are and nothing is random."""
+    return dict(steps=steps, batch_size=64, trainable=trainable, mode=mode, at_end=at_end, optimizer=optimizer, **more)
+
+
+def _gap(config: ConfigDict) -> None:
+    config.model.method = dict(name="gap")
+    config.model.bottleneck = dict(name="standardised")
+
+
 def _landmarks(config: ConfigDict) -> None:
+    """PDiscoNet: concentration, orthogonality, presence and equivariance, in the weights of the source."""
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
+    config.losses.update(concentration=1000.0 / 16, orthogonality=1.0, presence=1.0, equivariance=1.0)
+    config.view = dict(name="warped", rotation=0.5, scale=(0.8, 1.4), shift=0.1)
+
+
+def _landmarks_tv(config: ConfigDict) -> None:
+    """PDiscoFormer: total variation in place of concentration, entropy, a background at the border, Gumbel noise."""
+    config.model.method = dict(name="landmarks", parts=8, temperature=0.5, gumbel=True)
+    config.losses.update(
+        total_variation=1.0, entropy=1.0, orthogonality=1.0, presence=1.0, background_presence=2.0, equivariance=1.0
+    )
+    config.view = dict(name="warped", rotation=0.5, scale=(0.8, 1.4), shift=0.1)
 
 
 def _slots(config: ConfigDict) -> None:
@@ -72,15 +126,80 @@ def _slots(config: ConfigDict) -> None:
     config.stages.joint.optimizer = common.muon_one_cycle(6e-3, multipliers=SLOW_SLOTS)
 
 
-def _gap(config: ConfigDict) -> None:
-    config.model.method = dict(name="gap")
+def _prototypes(config: ConfigDict) -> None:
+    """ProtoPNet: warm-up, joint, push, last layer, prune, last layer."""
+    config.model.method = dict(name="prototypes", per_class=4, width=64)
+    config.model.bottleneck = dict(name="identity")
+    config.model.head = dict(name="class_tied")
+    config.losses.update(cluster=0.8, separation=-0.08, wrong_class_l1=1e-4)
+    last = dict(trainable="head/.*", mode="evaluation")
+    config.stages = dict(
+        warm=_stage(100, common.one_cycle(3e-3), trainable="method/.*"),
+        joint=_stage(400, common.muon_one_cycle(6e-3), trainable="(?!head/).*", at_end="push"),
+        last=_stage(60, common.one_cycle(1e-2), at_end="prune", **last),
+        pruned=_stage(40, common.one_cycle(1e-2), **last),
+    )
+
+
+def _exclusive(config: ConfigDict) -> None:
+    """PIP-Net: self-supervised alignment first, then with classification; weights of the head shrink every step."""
+    config.model.method = dict(name="exclusive", parts=64, threshold=0.1)
+    config.model.bottleneck = dict(name="identity")
+    config.model.head = dict(name="nonnegative")
+    config.logits = "squared_log"
+    config.view = dict(name="relit", brightness=0.3, contrast=0.3, saturation=0.3)
+    config.losses.update(alignment=2.5, tanh_presence=1.0)
+    config.stages = dict(joint=_stage(600, common.muon_one_cycle(6e-3), shrink=1e-4))
+
+
+def _regions(config: ConfigDict) -> None:
+    """Huang and Li: regions that occur in some images and not in others, weighed by attention."""
+    config.model.method = dict(name="regions", parts=8)
+    config.model.bottleneck = dict(name="identity")
+    config.model.head = dict(name="attention", width=64)
+    config.losses.occurrence = 0.5
+    config.occurrence_prior = (0.2, 0.2)
+
+
+def _assigned(config: ConfigDict) -> None:
+    """DP-Net: linear detectors, one region a part and image, at most one part a region."""
+    config.model.method = dict(name="assigned", parts=64, whiten=False, mean=True)
     config.model.bottleneck = dict(name="standardised")
+    config.losses.update(assignment_agreement=0.1, query_diversity=0.001, decisiveness=0.01, class_usage=0.01)
+
+
+def _use_bottleneck(config: ConfigDict, name: str) -> None:
+    config.model.bottleneck = BOTTLENECKS[name]
+    config.losses.update(BOTTLENECK_LOSSES.get(name, {}))
+    if name == "generative":
+        config.model.decoder = dict(name="parts", hidden=32)
+
+
+def _isolate(config: ConfigDict) -> None:
+    """Level 3: the parts are hard masks, and each is encoded again from its own pixels alone."""
+    config.model.readout = dict(name="isolated", width=64, depth=1, heads=2)
+    config.model.bottleneck = BOTTLENECKS["standardised"]
+    config.model.head = dict(name="concat")
+    config.model.proposal_head = dict(name="concat")
+    config.losses.proposal = 1.0
+
+
+PRESETS = {
+    "landmarks": _landmarks,
+    "landmarks_tv": _landmarks_tv,
+    "slots": _slots,
+    "prototypes": _prototypes,
+    "exclusive": _exclusive,
+    "regions": _regions,
+    "assigned": _assigned,
+    "gap": _gap,
+}
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:
     config.data.images = (2, 2, 2)
     for stage in config.stages.values():
-        stage.steps, stage.batch_size = min(stage.steps, 4), 8
+        stage.steps, stage.batch_size = min(stage.steps, 2), 8
     config.train.checkpoint_every = 2
-    config.evaluation.update(discovery_images=16, pictures=1, audit_images=1, explanations=("hires-cam",))
+    config.evaluation.update(discovery_images=16, pictures=1, audit_images=0, explanations=("hires-cam",))
     return config

@@ -120,6 +120,10 @@ class PartModel(nn.Module):
         features, parts = self.readout(standardise(image), regions(masks), train)
         return self._classified(features, parts, train, image.shape)
 
+    def project(self, image: jax.Array) -> jax.Array:
+        """Images -> f32 [B,h,w,d], the features that the prototypes of the part method are compared with."""
+        return self.method.project(self.encode(image))
+
     def read_out(self, features: jax.Array, parts: Parts) -> jax.Array:
         """Part vectors [B,K,D] of features [B,h,w,D], the places where the parts are read being as they are."""
         evidence = getattr(self.method, "evidence", None)

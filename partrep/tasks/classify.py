@@ -16,17 +16,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import UserError
+from partrep import UserError, lookup
 from partrep.data import classify as classify_data
 from partrep.data.classify import ClassifyData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import Prefetched, TrainBatches
+from partrep.data.transforms import (
+    PhotometricSettings,
+    WarpSettings,
+    apply_to_images,
+    random_photometric,
+    random_warp,
+)
 from partrep.evaluate.predict import predict
 from partrep.losses.classification import softmax_cross_entropy
+from partrep.losses.exclusive import squared_log
+from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build
 from partrep.tasks.batches import ClassBatches, eval_batches
-from partrep.tasks.part_terms import part_terms
+from partrep.tasks.classify_push import AT_END
+from partrep.tasks.classify_terms import Seen, terms
 from partrep.train import sharding
 from partrep.train.checkpoint import load_variables
 from partrep.train.loop import Every, Hooks, Settings, fit
@@ -59,27 +69,36 @@ class Classify:
             made[collection] = {**made[collection], "backbone": jax.tree.map(jnp.asarray, given)}
         return made
 
-    def forward(self, params: Tree, model_state: Tree, batch: Batch, key: jax.Array) -> tuple[PartOutputs, Tree]:
-        """Outputs in training mode of a batch of images or of their features, and the new batch statistics."""
+    def forward(
+        self, params: Tree, model_state: Tree, batch: Batch, key: jax.Array, train: bool
+    ) -> tuple[PartOutputs, Tree]:
+        """Outputs of a batch of images or of their features, in training mode or not, and the new statistics.
+
+        With a second view, its outputs follow those of the first.
+        """
         streams = {name: stream(key, name) for name in STREAMS}
         apply = functools.partial(
-            self.model.apply, {"params": params, **model_state}, rngs=streams, mutable=list(model_state), train=True
+            self.model.apply, {"params": params, **model_state}, rngs=streams, mutable=list(model_state), train=train
         )
         if "features" in batch:
             return apply(batch["features"].astype(jnp.float32), method=PartModel.from_features)
-        return apply(self.data.train.decode(batch, stream(key, "augment")))
+        return apply(batch["image"])
 
     @functools.cached_property
     def train_features(self) -> dict[str, np.ndarray]:
-        """Of every training image: `features` f16 [n,h,w,D] of the given backbone, `label` and, if any, `target`."""
+        """What a step reads of every training image, features f16 [n,h,w,D] of the given backbone for its pixels."""
         variables = {collection: {"backbone": given} for collection, given in (self.backbone or {}).items()}
         images = self.data.train
 
         def apply(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            features = self.model.apply(variables, images.decode(batch, None), method=PartModel.encode)
-            assert isinstance(features, jax.Array)
-            made = {"features": features.astype(jnp.float16), "label": batch["label"]}
-            return made if images.target is None else made | {"target": images.target(batch)}
+            seen = shown(self, batch, jax.random.key(self.config["seed"]))
+            made = {name: value for name, value in seen.items() if name not in ("image", "other")}
+            for name, view in (("features", "image"), ("other_features", "other")):
+                if view in seen:
+                    features = self.model.apply(variables, seen[view], method=PartModel.encode)
+                    assert isinstance(features, jax.Array)
+                    made[name] = features.astype(jnp.float16)
+            return made
 
         return predict(apply, variables, eval_batches(images, self.config["evaluation"]["batch_size"]))
 
@@ -113,20 +132,72 @@ def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, 
     return {collection: tree["backbone"] for collection, tree in variables.items() if "backbone" in tree}
 
 
-def classification_loss(
-    task: Classify, params: Tree, model_state: Tree, loss_state: Tree, batch: Batch, key: jax.Array
-) -> tuple[Terms, Aux]:
-    """Cross entropy with the class or, where images show less than one class, the exact posterior; part terms."""
+def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
+    """What a step reads: `image`, `label`, `target` f32 [B,C] and, where the config has a second view, `other`.
+
+    The second view is the same image in another light (`relit`) or under a random warp (`warped`), which is then
+    given too.
+    """
     images = task.data.train
-    outputs, model_state = task.forward(params, model_state, batch, key)
+    image = images.decode(batch, stream(key, "augment"))
+    target = jax.nn.one_hot(batch["label"], images.classes) if images.target is None else images.target(batch)
+    made = {"image": image, "label": batch["label"], "target": target}
+    settings = dict(task.config["view"])
+    name = settings.pop("name", "")
+    if name == "relit":
+        made["other"] = random_photometric(stream(key, "relit"), image, PhotometricSettings(**settings))
+    elif name == "warped":
+        made["warp"] = random_warp(stream(key, "warped"), image.shape[0], WarpSettings(**settings))
+        made["other"] = apply_to_images(made["warp"], image, fill=None)
+    elif name:
+        raise UserError(f"config.view.name is {name!r}; expected relit, warped or none")
+    return made
+
+
+def joined(seen: Batch) -> Batch:
+    """The first views and, after them, the second ones as one batch of the model."""
+    made = {}
+    for name, other in (("image", "other"), ("features", "other_features")):
+        if name in seen:
+            made[name] = jnp.concatenate([seen[name], seen[other]]) if other in seen else seen[name]
+    return made
+
+
+def classification_loss(
+    task: Classify,
+    settings: Mapping[str, Any],
+    params: Tree,
+    model_state: Tree,
+    loss_state: Tree,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[Terms, Aux]:
+    """Cross entropy with the class or, where images show less than one class, the exact posterior; further terms."""
+    batch = batch if "features" in batch else shown(task, batch, key)
+    both, new_state = task.forward(params, model_state, joined(batch), key, settings["mode"] == "train")
+    count = batch["label"].shape[0]
+    outputs, other = (jax.tree.map(lambda x, at=at: x[at], both) for at in (slice(count), slice(count, None)))
+    seen = Seen(
+        task.config,
+        params,
+        model_state,
+        outputs,
+        batch["target"],
+        batch["label"],
+        batch.get("image"),
+        other if "other" in batch or "other_features" in batch else None,
+        batch.get("warp"),
+    )
     assert outputs.logits is not None
-    target = batch["label"]
-    if images.target is not None:
-        target = batch["target"] if "target" in batch else images.target(batch)
-    entropy = softmax_cross_entropy(outputs.logits, target, task.config["label_smoothing"]).mean()
+    transform = LOGITS[task.config["logits"]]
+    entropy = softmax_cross_entropy(transform(outputs.logits), batch["target"], task.config["label_smoothing"]).mean()
     correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
-    terms = {"classification": (entropy, 1.0), **part_terms(task.config["losses"], outputs)}
-    return terms, Aux(model_state, loss_state, {"accuracy": correct})
+    weights = {**task.config["losses"], **settings.get("losses", {})}
+    return {"classification": (entropy, 1.0), **terms(seen, weights)}, Aux(new_state, loss_state, {"accuracy": correct})
+
+
+LOGITS = {"plain": lambda logits: logits, "squared_log": squared_log}
+"""What the cross entropy reads of the logits; predictions are the same."""
 
 
 def stages(task: Classify) -> list[Stage]:
@@ -139,10 +210,28 @@ def stages(task: Classify) -> list[Stage]:
         if not settings or not settings["steps"]:
             continue
         until += settings["steps"]
-        loss = functools.partial(classification_loss, task)
+        loss = functools.partial(classification_loss, task, settings)
         trainable = settings["trainable"] if task.backbone is None else f"(?!backbone/)(?:{settings['trainable']})"
-        made.append(Stage(name, until, loss, batches(task, settings), dict(settings["optimizer"]), trainable))
+        at_end = settings.get("at_end", "")
+        shrink = settings.get("shrink", 0.0)
+        made.append(
+            Stage(
+                name,
+                until,
+                loss,
+                batches(task, settings),
+                dict(settings["optimizer"]),
+                trainable,
+                at_end=functools.partial(lookup(AT_END, at_end, "end of a stage"), task) if at_end else None,
+                project=functools.partial(shrunk, shrink) if shrink else None,
+            )
+        )
     return made
+
+
+def shrunk(amount: float, params: Tree) -> Tree:
+    """The parameters with the weights of the head brought towards zero, and negative ones made zero."""
+    return {**params, "head": {**params["head"], "kernel": shrink_kernel(params["head"]["kernel"], amount)}}
 
 
 def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
@@ -162,7 +251,7 @@ class FeatureBatches:
 
     def __getitem__(self, t: int) -> Batch:
         index = self.order[t]["index"]
-        return {name: column[index] for name, column in self.task.train_features.items()}
+        return jax.tree.map(lambda column: column[index], self.task.train_features)
 
 
 def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:

@@ -45,7 +45,8 @@ class Stage:
     """Steps up to `until_step` (of the whole run) that share a loss, batches and an optimiser.
 
     `trainable` is a regular expression that must match the whole of a '/'-joined parameter path for it to
-    move. `init_loss_state(state)` is traced; None keeps the loss state of the stage before. `at_end(state)`
+    move. `project(params)` is traced, and brings the parameters back into their set after every step.
+    `init_loss_state(state)` is traced; None keeps the loss state of the stage before. `at_end(state)`
     runs on the host after the last step and keeps the state's structure and shapes; it must be deterministic,
     because a run killed during it repeats it.
     """
@@ -58,6 +59,7 @@ class Stage:
     trainable: str = ".*"
     at_end: Callable[[TrainState], TrainState] | None = None
     init_loss_state: Callable[[TrainState], Tree] | None = None
+    project: Callable[[Tree], Tree] | None = None
 
 
 def check_stages(stages: Sequence[Stage]) -> None:

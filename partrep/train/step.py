@@ -100,9 +100,10 @@ def make_step(stages: Sequence[Stage], index: int, params: Tree, seed: int, ema:
 
         (loss, (values, weighted, aux)), gradient = jax.value_and_grad(objective, has_aux=True)(moving)
         updates, opt_state = transform.update(gradient, state.opt_state, moving)
+        params = merge(optax.apply_updates(moving, updates), frozen)
         new = state.replace(
             step=state.step + 1,
-            params=merge(optax.apply_updates(moving, updates), frozen),
+            params=params if stage.project is None else stage.project(params),
             model_state=aux.model_state,
             opt_state=opt_state,
             loss_state=aux.loss_state,

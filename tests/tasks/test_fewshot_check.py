@@ -5,7 +5,8 @@ import pytest
 from configs import fewshot as presets
 from partrep import UserError
 from partrep.tasks import fewshot
-from partrep.tasks.fewshot_check import check_settings, check_task, leaves
+from partrep.tasks.check import leaves
+from partrep.tasks.fewshot_check import check_settings, check_task
 
 
 def config_with(preset: str = "parts", **changes):

@@ -1,0 +1,185 @@
+"""The loss terms a classifier may be trained with: each reads what a step has seen and gives one number."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from partrep import UserError, lookup
+from partrep.data import transforms
+from partrep.data.transforms import Warp
+from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
+from partrep.losses.classification import softmax_cross_entropy
+from partrep.losses.disentanglement import code_decorrelation, dip_i, gaussian_kl, total_correlation
+from partrep.losses.equivariance import equivariance
+from partrep.losses.exclusive import alignment, tanh_presence
+from partrep.losses.occurrence import beta_quantiles, occurrence, smoothed_occurrence
+from partrep.losses.presence import background_presence
+from partrep.losses.prototypes import cluster, separation, wrong_class_l1
+from partrep.losses.reconstruction import reconstruction
+from partrep.models.outputs import PartOutputs
+from partrep.parts.prototypes import nearest_distance
+from partrep.parts.queries import class_tied
+from partrep.tasks.part_terms import PART_TERMS
+from partrep.train.stages import Terms
+from partrep.train.state import Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a step has seen.
+
+    Attributes:
+        config: of the run.
+        params, model_state: of the model, as the step found them.
+        outputs: of the images.
+        target: f32 [B,C], the classes as distributions.
+        label: i32 [B].
+        image: f32 [B,H,W,C]; None where the step reads features.
+        other: outputs of the second view; None without one.
+        warp: that the second view is under; None where it has the same geometry.
+    """
+
+    config: Mapping[str, Any]
+    params: Tree
+    model_state: Tree
+    outputs: PartOutputs
+    target: jax.Array
+    label: jax.Array
+    image: jax.Array | None = None
+    other: PartOutputs | None = None
+    warp: Warp | None = None
+
+    @property
+    def certain(self) -> jax.Array:
+        """f32 [B]: how far what an image shows names its class; a bird without parts is of no class in particular."""
+        return jnp.take_along_axis(self.target, self.label[:, None], 1)[:, 0]
+
+    @property
+    def prototype_classes(self) -> jax.Array:
+        """i32 [P]: the class of each prototype."""
+        return class_tied(self.target.shape[1], self.config["model"]["method"]["per_class"])
+
+    @property
+    def kept(self) -> jax.Array:
+        """f32 [P]: 1 for prototypes that were not removed."""
+        return self.model_state["prune"]["method"]["kept"]
+
+    def second(self, term: str) -> PartOutputs:
+        """The outputs of the second view, which `term` needs."""
+        if self.other is None:
+            raise UserError(f"loss term {term!r} needs a second view; expected config.view to name one")
+        return self.other
+
+
+def _proposal(seen: Seen) -> jax.Array:
+    if seen.outputs.proposal_logits is None:
+        raise UserError("loss term 'proposal' needs config.model.proposal_head; found none")
+    return softmax_cross_entropy(seen.outputs.proposal_logits, seen.target).mean()
+
+
+def _cluster(seen: Seen) -> jax.Array:
+    distances = nearest_distance(seen.outputs.parts.similarity)
+    return (seen.certain * cluster(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
+
+
+def _separation(seen: Seen) -> jax.Array:
+    distances = nearest_distance(seen.outputs.parts.similarity)
+    return (seen.certain * separation(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
+
+
+def _occurrence(seen: Seen) -> jax.Array:
+    found = smoothed_occurrence(seen.outputs.parts.assignment)
+    alpha, beta = seen.config["occurrence_prior"]
+    return occurrence(found, jnp.asarray(beta_quantiles(alpha, beta, found.shape[0])))
+
+
+def _equivariance(seen: Seen) -> jax.Array:
+    """The maps of the warped image against the warped maps of the image, where the warp stays inside."""
+    other, moved = seen.second("equivariance").parts.assignment, seen.warp
+    if moved is None:
+        raise UserError("loss term 'equivariance' needs the view 'warped'; found one of the same geometry")
+    maps = jnp.moveaxis(seen.outputs.parts.assignment, 1, -1)
+    returned = jnp.moveaxis(transforms.apply_to_images(moved, maps), -1, 1)
+    source = transforms.source_grid(moved, *other.shape[2:])
+    inside = jnp.all((source >= 0) & (source <= 1), axis=-1)
+    return equivariance(other, returned, inside).mean()
+
+
+def _reconstruction(seen: Seen) -> jax.Array:
+    if seen.outputs.reconstruction is None or seen.image is None:
+        raise UserError("loss term 'reconstruction' needs config.model.decoder and pixels; found none")
+    return reconstruction(seen.image, seen.outputs.reconstruction.image).mean()
+
+
+def _posterior(seen: Seen, term: str):
+    if seen.outputs.posterior is None:
+        raise UserError(f"loss term {term!r} needs the bottleneck 'disentangled'; found another")
+    return seen.outputs.posterior
+
+
+def _gaussian_kl(seen: Seen) -> jax.Array:
+    found = _posterior(seen, "gaussian_kl")
+    return gaussian_kl(found.mean, found.log_variance).mean()
+
+
+def _total_correlation(seen: Seen) -> jax.Array:
+    found = _posterior(seen, "total_correlation")
+    return total_correlation(seen.outputs.codes, found.mean, found.log_variance)
+
+
+def _background_presence(seen: Seen) -> jax.Array:
+    background = seen.outputs.parts.background
+    if background is None:
+        raise UserError("loss term 'background_presence' needs a part method with a background; found none")
+    return background_presence(background).mean()
+
+
+def _tanh_presence(seen: Seen) -> jax.Array:
+    scores = seen.outputs.parts.scores
+    if scores is None:
+        raise UserError("loss term 'tanh_presence' needs a part method with scores; found none")
+    return tanh_presence(scores)
+
+
+def _of_outputs(term: Callable[[PartOutputs], jax.Array], seen: Seen) -> jax.Array:
+    return term(seen.outputs)
+
+
+TERMS: dict[str, Callable[[Seen], jax.Array]] = {
+    **{name: functools.partial(_of_outputs, term) for name, term in PART_TERMS.items()},
+    "alignment": lambda seen: alignment(
+        seen.outputs.parts.assignment, seen.second("alignment").parts.assignment
+    ).mean(),
+    "assignment_agreement": lambda seen: assignment_agreement(
+        seen.outputs.parts.similarity, seen.outputs.parts.assignment
+    ).mean(),
+    "background_presence": _background_presence,
+    "class_usage": lambda seen: class_usage(seen.params["head"]["kernel"]),
+    "cluster": _cluster,
+    "code_decorrelation": lambda seen: code_decorrelation(seen.outputs.codes),
+    "decisiveness": lambda seen: decisiveness(seen.outputs.parts.similarity).mean(),
+    "dip": lambda seen: dip_i(_posterior(seen, "dip").mean),
+    "equivariance": _equivariance,
+    "gaussian_kl": _gaussian_kl,
+    "occurrence": _occurrence,
+    "proposal": _proposal,
+    "query_diversity": lambda seen: query_diversity(seen.params["method"]["queries"]),
+    "reconstruction": _reconstruction,
+    "separation": _separation,
+    "tanh_presence": _tanh_presence,
+    "total_correlation": _total_correlation,
+    "wrong_class_l1": lambda seen: wrong_class_l1(seen.params["head"]["kernel"], seen.prototype_classes, seen.kept),
+}
+
+
+def terms(seen: Seen, weights: Mapping[str, float]) -> Terms:
+    """The terms of `TERMS` that have a weight, with their weights."""
+    return {
+        name: (lookup(TERMS, name, "loss term")(seen), weight) for name, weight in sorted(weights.items()) if weight
+    }
