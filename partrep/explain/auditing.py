@@ -15,7 +15,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.data import birds
-from partrep.explain.credit import PARTS, baselines, region_credit, spread_over_parts
+from partrep.explain.credit import PARTS, baselines, region_credit
 from partrep.explain.effects import WAYS, Effects, Predict, measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.metrics.rank import spearman
@@ -125,8 +125,8 @@ def score(effects: Effects, explain: Mapping[str, Explain], informative: np.ndar
     fixed = baselines(effects.images, effects.masks, seed)
     if taken := sorted({*fixed, "oracle"} & set(explain)):
         raise UserError(f"an explanation is named {taken[0]!r}, as a baseline is; expected another name")
-    fixed["oracle"] = spread_over_parts(effects.shapley, effects.masks)
-    made = {name: _fixed_scores(effects, maps, informative, seed) for name, maps in fixed.items()}
+    credit = {name: region_credit(maps, effects.masks) for name, maps in fixed.items()} | {"oracle": _oracle(effects)}
+    made = {name: _fixed_scores(effects, found, informative, seed) for name, found in credit.items()}
     made |= {name: _scores(effects, function, informative, seed) for name, function in explain.items()}
     agreement = way_agreement(effects)
     return Audit(_of_the_model(effects, agreement), made, agreement >= AGREE, effects.extrapolated)
@@ -154,9 +154,17 @@ def _of_the_model(effects: Effects, agreement: float) -> dict[str, float]:
     }
 
 
-def _fixed_scores(effects: Effects, maps: np.ndarray, informative: np.ndarray, seed: int) -> dict[str, Interval]:
-    """The scores of maps that are the same for every class: without contrast, and without spill."""
-    signed, size = region_credit(maps, effects.masks)
+def _oracle(effects: Effects) -> tuple[np.ndarray, np.ndarray]:
+    """Every part its own Shapley value, f64 [n,8], signed and in size: also one of which no pixel is seen."""
+    signed = np.concatenate([np.zeros((len(effects.labels), 2)), effects.shapley], 1)
+    return signed, np.abs(signed)
+
+
+def _fixed_scores(
+    effects: Effects, credit: tuple[np.ndarray, np.ndarray], informative: np.ndarray, seed: int
+) -> dict[str, Interval]:
+    """The scores of credit that is the same for every class: without contrast, and without spill."""
+    signed, size = credit
     return _intervals(effects, _agreements(effects, signed, size, informative), seed) | _pooled(effects, signed)
 
 

@@ -58,7 +58,7 @@ def spread_over_parts(credit: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def baselines(images: np.ndarray, masks: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Maps [n,H,W] of credit that knows nothing of the model, by name: what any explanation has to beat.
 
-    `random`: independent uniform cells of 4x4 pixels. `centre`: a Gaussian around the image's centre. `edges`: the
+    `random`: independent normal cells of 4x4 pixels, whose sums have no sign to expect. `centre`: a Gaussian around the image's centre. `edges`: the
     size of the image's gradient. `whole image`: the same everywhere. `visible area`: the same on every part, so that
     a part counts by its area. `equal parts`: the same to every part that is seen.
     """
@@ -70,7 +70,7 @@ def baselines(images: np.ndarray, masks: np.ndarray, seed: int = 0) -> dict[str,
     rng = np.random.default_rng(seed)
     seen = np.stack([(masks == 2 + part).any((1, 2)) for part in range(PARTS)], 1)
     return {
-        "random": rng.uniform(size=(n, height // 4, width // 4)),
+        "random": rng.normal(size=(n, height // 4, width // 4)),
         "centre": np.broadcast_to(np.exp(-distance / (2 * 0.25**2)), masks.shape),
         "edges": np.hypot(dy, dx),
         "whole image": np.ones(masks.shape),
