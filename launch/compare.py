@@ -1,8 +1,10 @@
 """Runs presets under several seeds and compares them on the same episodes, with paired intervals.
 
     python -m launch.compare --config=configs/TASK.py[:smoke][,key=value...] --presets=a,b --seeds=0,1,2 --workdir=DIR
-                             [--config.key=value]
+                             [--worlds=100,101,102] [--backbone=PRESET] [--config.key=value]
 
+With --worlds each preset runs under each seed in each of these worlds of birds, and a seed's worlds count as one run.
+With --backbone the other presets take the backbone of that preset's run of the same seed and world as it is.
 Each run lives in DIR/PRESET-SEED as `launch.main` leaves it: finished ones are kept, others go on. The table has the
 readers of the first preset and the main reader of each other one; the first's main reader is what all are compared
 with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
@@ -11,6 +13,7 @@ with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import pathlib
 import subprocess
@@ -29,6 +32,8 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], without a preset", flag_values=FLAGS)
 flags.DEFINE_list("presets", None, "presets to compare, the one the page is about first", flag_values=FLAGS)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of each preset", flag_values=FLAGS)
+flags.DEFINE_list("worlds", [], "worlds of birds; none: the config's own", flag_values=FLAGS)
+flags.DEFINE_string("backbone", None, "preset whose backbone the others take as it is", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=FLAGS)
 
 
@@ -56,7 +61,8 @@ def main(overrides: list[str]) -> None:
     if not FLAGS.workdir:
         raise UserError("no --workdir given; expected the folder of the comparison")
     workdir = pathlib.Path(FLAGS.workdir)
-    planned = plan(FLAGS.config, names("presets"), seeds(), workdir, overrides)
+    worlds = numbers("worlds") if FLAGS.worlds else [None]
+    planned = plan(FLAGS.config, names("presets"), numbers("seeds"), workdir, overrides, worlds, FLAGS.backbone)
     for run in planned:
         record.check(run.folder, run.config)
     missing = [run for run in planned if not record.finished(run.folder, run.config)]
@@ -72,15 +78,15 @@ def names(flag: str) -> list[str]:
     return found
 
 
-def seeds() -> list[int]:
-    """The entries of --seeds as whole numbers."""
-    found = names("seeds")
-    if not all(seed.isascii() and seed.isdigit() for seed in found):
-        raise UserError(f"--seeds={','.join(found)}; expected whole numbers from 0, such as 0,1,2")
-    numbers = [int(seed) for seed in found]
-    if len(set(numbers)) < len(numbers):
-        raise UserError(f"--seeds={','.join(found)}; expected different seeds")
-    return numbers
+def numbers(flag: str) -> list[int]:
+    """The entries of a list flag as whole numbers."""
+    found = names(flag)
+    if not all(number.isascii() and number.isdigit() for number in found):
+        raise UserError(f"--{flag}={','.join(found)}; expected whole numbers from 0, such as 0,1,2")
+    made = [int(number) for number in found]
+    if len(set(made)) < len(made):
+        raise UserError(f"--{flag}={','.join(found)}; expected different {flag}")
+    return made
 
 
 def plan(
@@ -89,26 +95,41 @@ def plan(
     seeds: Sequence[int],
     workdir: pathlib.Path,
     overrides: Sequence[str],
+    worlds: Sequence[int | None] = (None,),
+    backbone: str | None = None,
 ) -> list[Planned]:
-    """Every run, the first seed of all presets before the second; all configs are parsed before any run starts."""
+    """Every run, the first seed of all presets before the second; all configs are parsed before any run starts.
+
+    The run that gives its backbone to others comes before them.
+    """
     if not argument:
         raise UserError("no --config given; expected --config=configs/TASK.py and --presets=a,b")
     if any(override.lstrip("-").startswith("config.seed=") for override in overrides):
         raise UserError("--config.seed is set by --seeds; expected one of the two")
+    if worlds != [None] and any(override.lstrip("-").startswith("config.data.world=") for override in overrides):
+        raise UserError("--config.data.world is set by --worlds; expected one of the two")
+    if backbone is not None and backbone not in presets:
+        raise UserError(f"--backbone={backbone}; expected one of --presets={','.join(presets)}")
     path, _, rest = argument.partition(":")
     made = []
-    for seed in seeds:
-        for preset in presets:
-            folder = workdir / f"{preset}-{seed}"
+    for seed, world in itertools.product(seeds, worlds):
+        place = f"{seed}" if world is None else f"{seed}-world{world}"
+        for preset in sorted(presets, key=lambda name: name != backbone):
+            folder = workdir / f"{preset}-{place}"
             whole = f"{path}:{preset}" + (f",{rest}" if rest else "")
-            arguments = (f"--config={whole}", *overrides, f"--config.seed={seed}", f"--workdir={folder}")
-            config = runner.parse_config(whole, [*overrides, f"--config.seed={seed}"])
+            given = [*overrides, f"--config.seed={seed}"]
+            given += [] if world is None else [f"--config.data.world={world}"]
+            if backbone is not None and preset != backbone:
+                given.append(f"--config.backbone_from={workdir / f'{backbone}-{place}'}")
+            config = runner.parse_config(whole, given)
+            arguments = (f"--config={whole}", *given, f"--workdir={folder}")
             if config.preset.removesuffix("-smoke") != preset:
                 raise UserError(
                     f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
                 )
             made.append(Planned(preset, seed, arguments, folder, config))
-    check_comparable(made)
+    for world in worlds:
+        check_comparable([run for run in made if world is None or run.config.data.world == world])
     return made
 
 
@@ -145,17 +166,19 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     from partrep.report import comparison
     from partrep.report.content import ComparePage
     from partrep.report.page import write_compare
-    from partrep.report.tables import format_table
+    from partrep.report.tables import format_scores, format_table
+    from partrep.tasks import SECTIONS
     from partrep.train.logging import read_metrics
 
-    presets = list(dict.fromkeys(run.preset for run in planned))
+    presets = names("presets")
     by_preset = {name: [run for run in planned if run.preset == name] for name in presets}
-    runs = {name: [load(run.folder) for run in members] for name, members in by_preset.items()}
-    shown = record.read_rows(planned[0].folder)
+    runs = {name: by_seed(members) for name, members in by_preset.items()}
+    shown = record.read_rows(by_preset[presets[0]][0].folder)
     rows = comparison.compare(runs)
+    further = SECTIONS.get(planned[0].config.task, lambda runs: ())(runs)
     provenance = origin(planned)
     others = [row.name for row in rows if any(row.name.startswith(f"{name}: ") for name in presets[1:])]
-    seeds = ", ".join(str(run.seed) for run in by_preset[presets[0]])
+    seeds = ", ".join(dict.fromkeys(str(run.seed) for run in by_preset[presets[0]]))
     page = ComparePage(
         title=f"{' and '.join(presets)} under the same seeds",
         conclusion=comparison.conclusion(rows, others, shown["measure"], shown["lower_is_better"]),
@@ -167,6 +190,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         results_note=f"{NOTE} {shown.get('further_note', '')}".strip(),
         histories={name: [read_metrics(run.folder / "metrics.jsonl") for run in by_preset[name]] for name in presets},
         discovery=discovery(runs),
+        sections=further,
         provenance=provenance,
         command=command,
     )
@@ -174,8 +198,18 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     numbers = comparison.numbers(rows, shown["measure"]) | comparison.seed_means(runs)
     record.write_json(workdir / "compare.json", numbers | {"provenance": provenance | {"command": command}})
     print("\n" + format_table(rows, shown["measure"], width=120))
+    for title, table in further:
+        print(f"\n{title}\n{format_scores(table)}")
     print(f"\n{page.conclusion}")
     print(f"report: {path}", flush=True)
+
+
+def by_seed(members: Sequence[Planned]) -> list[Any]:
+    """One finished run for each seed: that of its worlds together."""
+    from partrep.report.comparison import merge
+
+    seeds = dict.fromkeys(run.seed for run in members)
+    return [merge([load(run.folder) for run in members if run.seed == seed]) for seed in seeds]
 
 
 def load(folder: pathlib.Path) -> Any:
@@ -186,7 +220,9 @@ def load(folder: pathlib.Path) -> Any:
     results = record.read_json(folder / record.RESULTS)
     provenance = results.pop("provenance")
     rows = record.read_rows(folder)["rows"]
-    return Run(str(folder), results, rows, record.read_episodes(folder), provenance["data"])
+    return Run(
+        str(folder), results, rows, record.read_episodes(folder), provenance["data"], provenance["wall_seconds"]
+    )
 
 
 def facts(run: Any) -> dict[str, Any]:

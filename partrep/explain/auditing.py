@@ -51,12 +51,14 @@ class Audit:
             additive account explains), `background_effect` and `part_effect` (mean sizes of the change of the logit),
             `ceiling` (rank correlation of its Shapley values with those of another bird of the class), `agreement`.
         scores: `{explanation: {score: Interval}}`; those of `POOLED` have no width.
+        correctness: `{explanation: f64 [n]}` of each image, so that explanations of one model can be paired.
         valid: whether the three ways of taking a part away agree; where not, no score is to be believed.
         extrapolated: whether Shapley values rest on images that lack more parts than any training image.
     """
 
     model: Mapping[str, float]
     scores: Mapping[str, Mapping[str, Interval]]
+    correctness: Mapping[str, np.ndarray]
     valid: bool
     extrapolated: bool
 
@@ -126,10 +128,14 @@ def score(effects: Effects, explain: Mapping[str, Explain], informative: np.ndar
     if taken := sorted({*fixed, "oracle"} & set(explain)):
         raise UserError(f"an explanation is named {taken[0]!r}, as a baseline is; expected another name")
     credit = {name: region_credit(maps, effects.masks) for name, maps in fixed.items()} | {"oracle": _oracle(effects)}
-    made = {name: _fixed_scores(effects, found, informative, seed) for name, found in credit.items()}
-    made |= {name: _scores(effects, function, informative, seed) for name, function in explain.items()}
+    each = {name: _agreements(effects, *found, informative) for name, found in credit.items()}
+    pooled = {name: _pooled(effects, signed) for name, (signed, _) in credit.items()}
+    for name, function in explain.items():
+        each[name], pooled[name] = _scores(effects, function, informative)
+    scores = {name: _intervals(effects, found, seed) | pooled[name] for name, found in each.items()}
     agreement = way_agreement(effects)
-    return Audit(_of_the_model(effects, agreement), made, agreement >= AGREE, effects.extrapolated)
+    correctness = {name: found["correctness"] for name, found in each.items()}
+    return Audit(_of_the_model(effects, agreement), scores, correctness, agreement >= AGREE, effects.extrapolated)
 
 
 def way_agreement(effects: Effects) -> float:
@@ -160,22 +166,17 @@ def _oracle(effects: Effects) -> tuple[np.ndarray, np.ndarray]:
     return signed, np.abs(signed)
 
 
-def _fixed_scores(
-    effects: Effects, credit: tuple[np.ndarray, np.ndarray], informative: np.ndarray, seed: int
-) -> dict[str, Interval]:
-    """The scores of credit that is the same for every class: without contrast, and without spill."""
-    signed, size = credit
-    return _intervals(effects, _agreements(effects, signed, size, informative), seed) | _pooled(effects, signed)
-
-
-def _scores(effects: Effects, explain: Explain, informative: np.ndarray, seed: int) -> dict[str, Interval]:
+def _scores(
+    effects: Effects, explain: Explain, informative: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Interval]]:
+    """The scores of each image f64 [n], and those of all images together."""
     maps = explain(effects.images, effects.predicted)
     signed, size = region_credit(maps, effects.masks)
     rival, _ = region_credit(explain(effects.images, effects.rivals), effects.masks)
     found = _agreements(effects, signed, size, informative)
     found["contrast"] = contrast(signed[:, 2:] - rival[:, 2:], _differ(effects))
     found["spill"] = _spill(effects, explain, signed)
-    return _intervals(effects, found, seed) | _pooled(effects, signed)
+    return found, _pooled(effects, signed)
 
 
 def _agreements(

@@ -11,6 +11,9 @@ PARTS = len(birds.PARTS)
 REGIONS = PARTS + 2  # surroundings, body, then the parts: the values of a mask
 
 
+BASELINES = ("random", "centre", "edges", "whole image", "visible area", "equal parts")
+
+
 def region_credit(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The credit of each region, signed and in size: sums over its pixels of the map, each cell spread evenly.
 
@@ -58,9 +61,9 @@ def spread_over_parts(credit: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def baselines(images: np.ndarray, masks: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Maps [n,H,W] of credit that knows nothing of the model, by name: what any explanation has to beat.
 
-    `random`: independent normal cells of 4x4 pixels, whose sums have no sign to expect. `centre`: a Gaussian around the image's centre. `edges`: the
-    size of the image's gradient. `whole image`: the same everywhere. `visible area`: the same on every part, so that
-    a part counts by its area. `equal parts`: the same to every part that is seen.
+    `random`: independent normal cells of 4x4 pixels, whose sums have no sign to expect. `centre`: a Gaussian around
+    the image's centre. `edges`: the size of the image's gradient. `whole image`: the same everywhere. `visible area`:
+    the same on every part, so that a part counts by its area. `equal parts`: the same to every part that is seen.
     """
     n, height, width = masks.shape
     ticks = [(np.arange(size) + 0.5) / size - 0.5 for size in (height, width)]

@@ -22,6 +22,7 @@ class Run:
     rows: tuple[Result, ...]
     episodes: Mapping[str, np.ndarray]
     data: Mapping[str, str]  # fingerprints
+    seconds: float = 0.0  # wall time
 
     @property
     def main(self) -> str:
@@ -39,6 +40,26 @@ class Run:
         """f64 [E] of each episode; [1], the row's value, where a run has no episodes (the official one-shot runs)."""
         found = self.episodes.get(name)
         return np.array([self.row(name).value]) if found is None else np.asarray(found, np.float64)
+
+
+def merge(runs: Sequence[Run]) -> Run:
+    """Runs of one preset and seed in several worlds as one: their episodes end to end, their numbers averaged."""
+    first = runs[0]
+    if len(runs) == 1:
+        return first
+    shared = [name for name in first.results if all(name in run.results for run in runs)]
+    rows = [
+        dataclasses.replace(row, value=float(np.mean([run.row(row.name).value for run in runs])), interval=None)
+        for row in first.rows
+    ]
+    return Run(
+        first.folder,
+        {name: float(np.mean([run.results[name] for run in runs])) for name in shared},
+        tuple(rows),
+        {name: np.concatenate([run.episodes[name] for run in runs]) for name in first.episodes},
+        {what: "+".join(run.data[what] for run in runs) for what in first.data},
+        float(np.mean([run.seconds for run in runs])),
+    )
 
 
 def check_same_data(runs: Sequence[Run]) -> None:

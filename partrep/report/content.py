@@ -288,7 +288,7 @@ class ClassifyPage:
 class ComparePage:
     """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
 
-    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs.
+    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs; `sections` further tables by title.
     """
 
     title: str
@@ -303,6 +303,7 @@ class ComparePage:
         default_factory=dict
     )
     discovery: Discovery | None = None
+    sections: tuple[tuple[str, Discovery], ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
     command: str = ""

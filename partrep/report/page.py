@@ -84,6 +84,7 @@ def render_compare(page: ComparePage) -> str:
             page=page,
             results=_results(page),
             discovery=_discovery(page.discovery),
+            sections=[(title, _discovery(table)) for title, table in page.sections],
             panels=_panels(curves.compare_panels(page.histories)),
             config="",
         )

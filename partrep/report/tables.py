@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from partrep.report.content import Interval, Result
+from partrep.report.content import Discovery, Interval, Result, Score
 
 
 def percent_with_interval(value: float, interval: Interval | None, signed: bool = False) -> str:
@@ -101,6 +101,28 @@ def format_table(rows: Sequence[Result], measure: str = "accuracy", width: int =
     widths[0] = min(widths[0], max(8, width - sum(w + 2 for w in widths[1:])))
     lines = [_line(cells, widths) for cells in zip(*columns)]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def format_scores(table: Discovery) -> str:
+    """Returns a table of scores as aligned text for a terminal; a dash where a method has none.
+
+    >>> print(format_scores(Discovery((Score("a", {"AMI": 0.5}, {"AMI": (0.4, 0.6)}), Score("b", {"level": 2.0})))))
+                 AMI  level
+    -----------------------
+    a  0.500 ± 0.100      –
+    b              –  2.000
+    """
+    columns = [["", *(row.name for row in table.rows)]]
+    columns += [[name, *(_score(row, name) for row in table.rows)] for name in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [_line(cells, widths) for cells in zip(*columns)]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _score(row: Score, column: str) -> str:
+    if column not in row.values:
+        return "–"
+    return number_with_interval(row.values[column], row.intervals.get(column), 3)
 
 
 def _columns(rows: Sequence[Result], measure: str) -> list[list[str]]:

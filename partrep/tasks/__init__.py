@@ -1,5 +1,8 @@
 """Tasks: which batches, which losses, which evaluators; each is `prepare(config) -> run(workdir) -> Outcome`."""
 
-from partrep.tasks import classify_run, fewshot_run
+from partrep.tasks import classify_comparison, classify_run, fewshot_run
 
 TASKS = {"classify": classify_run.prepare, "fewshot": fewshot_run.prepare}
+
+SECTIONS = {"classify": classify_comparison.sections}
+"""Further tables of a comparison of runs, by task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,8 @@ from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MODEL = "model"
+AUDITED = "audit: "
+"""Begins the names under which the correctness of explanations on each audited image is kept."""
 LEVELS = (
     "None: the classifier is not a sum over parts.",
     "Level 1: what each part adds to the logit is exact, and with the bias sums to it. The regions show where a part "
@@ -63,10 +65,19 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
         rows=(row,),
         page=page,
         episodes={MODEL: by_class(right[MODEL], data.test.labels)}
+        | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()})
         | {Result.further_name(MODEL, name): by_class(values, data.test.labels) for name, values in shifted.items()},
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
         test_evaluations=evaluations,
     )
+
+
+OWN = bound.OWN
+
+
+def own_explanation(names: Sequence[str]) -> str:
+    """The explanation by which a model stands: the exact contributions of its parts, or else of its locations."""
+    return next(name for name in OWN if name in names)
 
 
 def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
