@@ -27,7 +27,7 @@ SLOW_SLOTS = (("method/.*", 0.3),)
 LOSSES = ("alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
           "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip", "entropy",
           "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence", "proposal",
-          "query_diversity", "reconstruction", "separation", "spread", "tanh_presence", "total_correlation",
+          "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence", "total_correlation",
           "total_variation", "wrong_class_l1")  # fmt: skip
 BOTTLENECKS = {
     "standardised": dict(name="standardised", width=16),
@@ -81,7 +81,7 @@ def _birds(level: str, backbone: str) -> ConfigDict:
             head=dict(name="concat"),
         ),
         backbone_from="",  # workdir of a finished run whose backbone is taken as it is; none: all is trained
-        view=dict(name=""),  # second view: relit or warped
+        view=dict(name=""),  # second view: relit, warped or recombined
         logits="plain",
         losses=dict.fromkeys(LOSSES, 0.0),
         label_smoothing=0.0,

@@ -22,6 +22,7 @@ from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import cluster, separation, wrong_class_l1
+from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
 
@@ -48,6 +49,7 @@ LOSSES = {
     "presence": presence,
     "quantisation": quantisation,
     "query_diversity": query_diversity,
+    "recombination": recombination,
     "reconstruction": reconstruction,
     "separation": separation,
     "softmax_cross_entropy": softmax_cross_entropy,

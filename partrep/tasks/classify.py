@@ -135,8 +135,8 @@ def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, 
 def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
     """What a step reads: `image`, `label`, `target` f32 [B,C] and, where the config has a second view, `other`.
 
-    The second view is the same image in another light (`relit`) or under a random warp (`warped`), which is then
-    given too.
+    The second view is the same image in another light (`relit`), under a random warp (`warped`), which is then given
+    too, or with a rectangle of the image before it in the batch (`recombined`), whose cells are given as `pasted`.
     """
     images = task.data.train
     image = images.decode(batch, stream(key, "augment"))
@@ -149,9 +149,27 @@ def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
     elif name == "warped":
         made["warp"] = random_warp(stream(key, "warped"), image.shape[0], WarpSettings(**settings))
         made["other"] = apply_to_images(made["warp"], image, fill=None)
+    elif name == "recombined":
+        made["pasted"] = rectangles(stream(key, "recombined"), image.shape[0], **settings)
+        repeats = image.shape[1] // made["pasted"].shape[1]
+        pixels = jnp.repeat(jnp.repeat(made["pasted"], repeats, 1), repeats, 2)[..., None]
+        made["other"] = jnp.where(pixels > 0.5, jnp.roll(image, 1, axis=0), image)
     elif name:
-        raise UserError(f"config.view.name is {name!r}; expected relit, warped or none")
+        raise UserError(f"config.view.name is {name!r}; expected relit, warped, recombined or none")
     return made
+
+
+def rectangles(key: jax.Array, count: int, cells: int, low: float, high: float) -> jax.Array:
+    """Random rectangles of whole cells, f32 [count,cells,cells], with sides of `low` to `high` of the whole, wrapped round.
+
+    >>> rectangles(jax.random.key(0), 2, 4, 0.5, 0.5).sum((1, 2)).tolist()
+    [4.0, 4.0]
+    """
+    sides, starts = jax.random.uniform(key, (2, count, 2))
+    side = jnp.round(cells * (low + (high - low) * sides))
+    start = jnp.floor(cells * starts)
+    inside = (jnp.arange(cells) - start[..., None]) % cells < side[..., None]  # [count,2,cells]
+    return (inside[:, 0, :, None] & inside[:, 1, None]).astype(jnp.float32)
 
 
 def joined(seen: Batch) -> Batch:
@@ -187,6 +205,8 @@ def classification_loss(
         batch.get("image"),
         other if "other" in batch or "other_features" in batch else None,
         batch.get("warp"),
+        batch.get("pasted"),
+        task.model,
     )
     assert outputs.logits is not None
     transform = LOGITS[task.config["logits"]]

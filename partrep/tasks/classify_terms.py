@@ -21,8 +21,10 @@ from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.occurrence import beta_quantiles, occurrence, smoothed_occurrence
 from partrep.losses.presence import background_presence
 from partrep.losses.prototypes import cluster, separation, wrong_class_l1
+from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.models.outputs import PartOutputs
+from partrep.models.part_model import PartModel
 from partrep.parts.prototypes import nearest_distance
 from partrep.parts.queries import class_tied
 from partrep.tasks.part_terms import PART_TERMS
@@ -43,6 +45,8 @@ class Seen:
         image: f32 [B,H,W,C]; None where the step reads features.
         other: outputs of the second view; None without one.
         warp: that the second view is under; None where it has the same geometry.
+        pasted: f32 [B,h,w], 1 where the second view shows the image before it in the batch; None where it does not.
+        model: that made the outputs.
     """
 
     config: Mapping[str, Any]
@@ -54,6 +58,8 @@ class Seen:
     image: jax.Array | None = None
     other: PartOutputs | None = None
     warp: Warp | None = None
+    pasted: jax.Array | None = None
+    model: PartModel | None = None
 
     @property
     def certain(self) -> jax.Array:
@@ -117,6 +123,24 @@ def _reconstruction(seen: Seen) -> jax.Array:
     return reconstruction(seen.image, seen.outputs.reconstruction.image).mean()
 
 
+def _recombination(seen: Seen) -> jax.Array:
+    """The logits of a cut-and-paste of two images against what their cells contribute to their own."""
+    other, pasted = seen.second("recombination"), seen.pasted
+    if pasted is None or seen.model is None:
+        raise UserError("loss term 'recombination' needs the view 'recombined' and pixels; found another")
+    apply = functools.partial(seen.model.apply, {"params": seen.params, **seen.model_state})
+
+    def logits_of_cells(cells: jax.Array, outputs: PartOutputs) -> jax.Array:
+        vectors = apply(outputs.features * cells[..., None], outputs.parts, method=PartModel.read_out)
+        return jnp.asarray(apply(vectors, outputs.parts.presence, method=PartModel.classify))
+
+    before = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), seen.outputs)
+    everywhere = jnp.ones_like(pasted)
+    whole = logits_of_cells(everywhere, other)
+    kept, given = logits_of_cells(1 - pasted, seen.outputs), logits_of_cells(pasted, before)
+    return recombination(whole, kept + given - logits_of_cells(0 * everywhere, seen.outputs))
+
+
 def _posterior(seen: Seen, term: str):
     if seen.outputs.posterior is None:
         raise UserError(f"loss term {term!r} needs the bottleneck 'disentangled'; found another")
@@ -170,6 +194,7 @@ TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     "occurrence": _occurrence,
     "proposal": _proposal,
     "query_diversity": lambda seen: query_diversity(seen.params["method"]["queries"]),
+    "recombination": _recombination,
     "reconstruction": _reconstruction,
     "separation": _separation,
     "tanh_presence": _tanh_presence,

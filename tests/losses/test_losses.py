@@ -28,6 +28,7 @@ INPUTS = {
     "part_decorrelation": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
     "query_diversity": (jnp.ones((3, 4), jnp.bfloat16),),
+    "recombination": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "reconstruction": (ASSIGNMENT, ASSIGNMENT),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
     "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
