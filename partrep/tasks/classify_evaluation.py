@@ -30,6 +30,8 @@ LEVELS = (
     "was read; a feature there also saw its surroundings.",
     "Level 2: with the assignment of locations to parts as it is, what each location adds to the logit is exact. A "
     "feature there also saw its surroundings, and the assignment itself may change with the image.",
+    "Level 3: what each part adds reads only the pixels shown for it: with the masks as they are, changing every "
+    "other pixel leaves it bit for bit the same. How the masks were chosen may still tell something: see the leak.",
 )
 OF_THE_MODEL = {
     "agreement": "swap, remove and hide agree (rank correlation)",
