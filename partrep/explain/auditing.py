@@ -210,14 +210,19 @@ def _differ(effects: Effects) -> np.ndarray:
 
 
 def _spill(effects: Effects, explain: Explain, signed: np.ndarray) -> np.ndarray:
-    """f64 [n]: mean over swaps of one part of the share of the change in credit that other regions are given."""
-    shares = []
+    """f64 [n]: mean over swaps of one part of the share of the change in credit that other regions are given.
+
+    Swaps that change no credit have no share; an image without any is nan.
+    """
+    total, count = np.zeros(len(signed)), np.zeros(len(signed))
     for part in range(PARTS):
         maps = explain(effects.swapped[:, part], effects.predicted)
         after, _ = region_credit(maps, effects.swapped_masks[:, part])
         change = np.abs(after - signed)
-        shares.append(1 - _share(change[:, 2 + part], change.sum(1)))
-    return np.nanmean(np.stack(shares, 1), axis=1) if np.isfinite(shares).any() else np.full(len(signed), np.nan)
+        shares = 1 - _share(change[:, 2 + part], change.sum(1))
+        total += np.nan_to_num(shares)
+        count += np.isfinite(shares)
+    return _share(total, count)
 
 
 def _pooled(effects: Effects, signed: np.ndarray) -> dict[str, Interval]:
