@@ -42,7 +42,7 @@ OF_IMAGES = ("input x gradient", "integrated gradients", "occlusion")
 
 
 def explained(model: PartModel, variables: Any) -> Explained:
-    """The model in evaluation mode, cut at the features of its backbone; one that reads the image again, at the image."""
+    """The model in evaluation mode, cut at the backbone's features; one that reads the image again, at the image."""
     if model.readout is not None:
         return Explained(lambda images: images, functools.partial(_logits_given_masks, model, variables))
 
@@ -78,8 +78,15 @@ def predictor(model: PartModel, variables: Any) -> Predict:
 
 
 def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Explain]:
-    """The model's own contributions where it has them, then the named ones of `POST_HOC`: `{name: function}`.
+    """What `maps` makes, compiled, on NumPy arrays of any number of images: `{name: function}`."""
+    made = maps(model, names)
+    return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
 
+
+def maps(model: PartModel, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Callable[..., jax.Array]]:
+    """The model's own contributions where it has them, then the named ones of `POST_HOC`, by name.
+
+    Each is `(variables, images f32 [n,H,W,3], target i32 [n]) -> credit f32 [n,h,w]`, a pure function to be jitted.
     `contributions` are what the parts add, each spread over where the part lies; `location contributions` level 2.
     Of a model with an isolated read-out, of whose logits the backbone's features are no function, those of the named
     ones that are not in `OF_IMAGES` are left out.
@@ -100,7 +107,7 @@ def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tupl
         method = lookup(dict(POST_HOC), name, "explanation")
         if model.readout is None or name in OF_IMAGES:
             made[name] = functools.partial(_post_hoc, model, method)
-    return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
+    return made
 
 
 def _post_hoc(

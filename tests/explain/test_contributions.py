@@ -111,7 +111,7 @@ def test_the_map_of_one_part_is_hires_cam(run):
 
 
 def test_only_the_class_that_is_asked_for_matters(run):
-    case, model, variables, (outputs, parts, _, _) = run
+    case, _, _, (outputs, parts, _, _) = run
     for c in range(CLASSES):
         np.testing.assert_array_equal(part_contributions(outputs, np.full(B, c)), outputs.contributions[:, :, c])
     assert not np.allclose(parts, part_contributions(outputs, 1 - TARGET)), case

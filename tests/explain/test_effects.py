@@ -204,7 +204,7 @@ def test_a_model_that_ignores_the_image_depends_on_nothing():
 @pytest.mark.parametrize(
     "wrong, images, message",
     [
-        (lambda x: np.zeros((len(x), CLASSES + 1)), 1, rf"predict gave shape \(10, 15\) for 10 images; expected \[n, 14\]"),
+        (lambda x: np.zeros((len(x), CLASSES + 1)), 1, r"predict gave shape \(10, 15\) for 10 images; expected \[n, 14\]"),
         (lambda x: np.zeros(CLASSES), 1, r"predict gave shape \(14,\)"),
         (lambda x: np.full((len(x), CLASSES), np.nan), 1, "logits that are not finite"),
         (predict, EACH + 1, "3 images of each class to measure; expected 1 to 2, half of the test images"),
