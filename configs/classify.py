@@ -24,11 +24,13 @@ from configs.fewshot import BACKBONES
 # Slots that move as fast as the rest of the network can stay on one place for hundreds of steps.
 SLOW_SLOTS = (("method/.*", 0.3),)
 # The weights of `tasks.classify_terms.TERMS`, each a key of the config.
-LOSSES = ("alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
-          "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip", "entropy",
-          "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence", "proposal",
-          "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence", "total_correlation",
-          "total_variation", "wrong_class_l1")  # fmt: skip
+LOSSES = (
+    "alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
+    "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip", "entropy",
+    "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence", "proposal",
+    "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence",
+    "total_correlation", "total_variation", "wrong_class_l1",
+)  # fmt: skip
 BOTTLENECKS = {
     "standardised": dict(name="standardised", width=16),
     "identity": dict(name="identity"),

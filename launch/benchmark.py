@@ -2,6 +2,7 @@
 
     python -m launch.benchmark --out=FILE.json [--suite=train,data,parts] [--pairs=20 --batch=32 --image=224]
     python -m launch.benchmark --out=FILE.json --suite=levels
+    python -m launch.benchmark --out=FILE.json --suite=explain [--pairs=20]
 
 train: steps a second of the birds' presets, with and without part method; compile time; memory.
 data: birds rendered, drawings warped, index batches and JPEG files a second.
@@ -9,6 +10,8 @@ parts: the step of ResNet-18 (batch 32, 224 pixels, a map of 14x14, 16 parts) wi
 backbone with a global mean alone, in interleaved rounds.
 levels (only when named): five-way one-shot accuracy on validation birds of world 0, at each level, of an oracle that
 learns to name true parts from their crops, and of cues that are no parts: histogram, background, silhouette, pixels.
+explain (only when named): seconds to explain 64 birds by each method, in forward passes of the same images, with the
+network of configs/classify.py before training, as its weights do not matter here.
 A CPU counts as one device here; with JAX_NUM_CPU_DEVICES=2 the steps are shared by two, as launch.main has them.
 Writes FILE.json, flat numbers with provenance, and prints them.
 """
@@ -33,7 +36,7 @@ flags.DEFINE_integer("image", 224, "side of the images of the suite parts", flag
 flags.DEFINE_float("seconds", 2.0, "time for each number of the suite data", flag_values=FLAGS)
 flags.DEFINE_bool("smoke", False, "tiny shapes, to see that it runs; the numbers mean nothing", flag_values=FLAGS)
 
-CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "fewshot.py"
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 PRESETS = ("parts", "landmarks", "gap")
 TINY = dict(
     pairs=2,
@@ -42,6 +45,7 @@ TINY = dict(
     seconds=0.0,
     backbone=dict(stages=(1, 1, 1, 1), widths=(8, 8, 8, 8)),
     levels=dict(images=2, episodes=2, train=1, steps=2),
+    explained_images=2,
 )
 
 
@@ -56,7 +60,8 @@ def main(overrides: list[str]) -> None:
     smoke = ",smoke" if FLAGS.smoke else ""
     settings = Settings(
         **(TINY if FLAGS.smoke else given()),
-        configs={name: runner.parse_config(f"{CONFIG}:{name}{smoke}") for name in PRESETS},
+        configs={name: runner.parse_config(f"{CONFIGS / 'fewshot.py'}:{name}{smoke}") for name in PRESETS},
+        explained=runner.parse_config(f"{CONFIGS / 'classify.py'}:landmarks{smoke}"),
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     numbers: dict[str, float] = {}

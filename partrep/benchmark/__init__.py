@@ -1,5 +1,11 @@
 """Benchmarks: each suite is `measure(settings) -> {name: number}` and says on the way what it measures."""
 
-from partrep.benchmark import data, levels, parts, train
+from partrep.benchmark import data, explain, levels, parts, train
 
-SUITES = {"train": train.measure, "data": data.measure, "parts": parts.measure, "levels": levels.measure}
+SUITES = {
+    "train": train.measure,
+    "data": data.measure,
+    "parts": parts.measure,
+    "levels": levels.measure,
+    "explain": explain.measure,
+}

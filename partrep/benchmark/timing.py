@@ -33,6 +33,8 @@ class Settings:
         seconds: how long each number of the suite `data` is measured.
         configs: presets by name, for the suite `train`; the last is the one without a part method.
         levels: fields of `levels.Amounts` that differ from the reported ones.
+        explained: the classification whose model the suite `explain` explains.
+        explained_images: how many images it explains at once.
         say: called with a line on what was measured.
     """
 
@@ -43,12 +45,37 @@ class Settings:
     seconds: float = 2.0
     configs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     levels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    explained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    explained_images: int = 64
     say: Callable[[str], None] = print
 
     def __post_init__(self):
-        for name, least in (("pairs", 1), ("batch", 1), ("image", 16), ("seconds", 0.0)):
+        for name, least in (("pairs", 1), ("batch", 1), ("image", 16), ("seconds", 0.0), ("explained_images", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; expected at least {least}")
+
+
+class Program:
+    """A jitted function, compiled for arguments like these before it is measured; calling it runs it."""
+
+    def __init__(self, function: Any, *arguments: Any):
+        start = time.perf_counter()
+        lowered = function.lower(*arguments)
+        self.trace_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        self._compiled = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._compiled(*arguments)
+
+    def numbers(self) -> Numbers:
+        """Seconds to trace and compile, and bytes the program needs beside what it is given."""
+        made = {"trace_seconds": self.trace_seconds, "compile_seconds": self.compile_seconds}
+        memory = self._compiled.memory_analysis()
+        if memory is not None:
+            made["program_bytes"] = float(memory.temp_size_in_bytes)
+        return made
 
 
 class Steps:
@@ -57,13 +84,9 @@ class Steps:
     def __init__(self, stage: Stage, variables: Variables):
         self._state = first_state([stage], variables, LoopSettings())
         self._stage, self._t = stage, 0
-        step: Any = make_step([stage], 0, self._state.params, seed=0, ema=0.0)
-        start = time.perf_counter()
-        lowered = step.lower(self._state, put_batch(stage.batches[0]))
-        self.trace_seconds = time.perf_counter() - start
-        start = time.perf_counter()
-        self._step = lowered.compile()
-        self.compile_seconds = time.perf_counter() - start
+        step = make_step([stage], 0, self._state.params, seed=0, ema=0.0)
+        self._step = Program(step, self._state, put_batch(stage.batches[0]))
+        self.compile_seconds = self._step.compile_seconds
 
     def __call__(self) -> None:
         """Runs one step, its batch made on the host included, and waits for it."""
@@ -72,12 +95,8 @@ class Steps:
         jax.block_until_ready((self._state, report))
 
     def numbers(self) -> Numbers:
-        """Seconds to trace and compile, and bytes the program needs beside what it is given."""
-        made = {"trace_seconds": self.trace_seconds, "compile_seconds": self.compile_seconds}
-        memory = self._step.memory_analysis()
-        if memory is not None:
-            made["program_bytes"] = float(memory.temp_size_in_bytes)
-        return made
+        """As those of its program."""
+        return self._step.numbers()
 
 
 def interleaved(

@@ -15,7 +15,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.data import birds
-from partrep.explain.credit import PARTS, baselines, region_credit
+from partrep.explain.credit import baselines, region_credit
 from partrep.explain.effects import WAYS, Effects, Predict, measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.metrics.rank import spearman
@@ -219,14 +219,14 @@ def _differ(effects: Effects) -> np.ndarray:
 
 
 def _spill(effects: Effects, explain: Explain, signed: np.ndarray) -> np.ndarray:
-    """f64 [n]: mean over swaps of one part of the share of the change in credit that other regions are given."""
-    shares = []
-    for part in range(PARTS):
-        maps = explain(effects.swapped[:, part], effects.predicted)
-        after, _ = region_credit(maps, effects.swapped_masks[:, part])
-        change = np.abs(after - signed)
-        shares.append(1 - _share(change[:, 2 + part], change.sum(1)))
-    return np.nanmean(np.stack(shares, 1), axis=1) if np.isfinite(shares).any() else np.full(len(signed), np.nan)
+    """f64 [n]: after a swap of one part, the share of the change in credit that other regions are given.
+
+    nan where the swap changes no credit.
+    """
+    after, _ = region_credit(explain(effects.swapped, effects.predicted), effects.swapped_masks)
+    change = np.abs(after - signed)
+    own = change[np.arange(len(signed)), 2 + effects.swapped_part]
+    return 1 - _share(own, change.sum(1))
 
 
 def _pooled(effects: Effects, signed: np.ndarray) -> dict[str, Interval]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from partrep import lookup
 from partrep.explain.auditing import Explain
 from partrep.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, opti_cam, score_cam
 from partrep.explain.contributions import level, location_contributions, spread_contributions
@@ -36,12 +37,14 @@ POST_HOC: Mapping[str, Callable[..., jax.Array]] = {
 }
 """What explains any model; of these, those of one pass of the network run on every audited image."""
 
-OWN = ("contributions", "location contributions")
-"""What a part model says of itself."""
+OF_IMAGES = ("input x gradient", "integrated gradients", "occlusion")
+"""Those that read the image and the logit alone: all that there is where parts are read again from the image."""
 
 
 def explained(model: PartModel, variables: Any) -> Explained:
-    """The model in evaluation mode, cut at the features of its backbone."""
+    """The model in evaluation mode, cut at the backbone's features; one that reads the image again, at the image."""
+    if model.readout is not None:
+        return Explained(lambda images: images, functools.partial(_logits_given_masks, model, variables))
 
     def features(images: jax.Array) -> jax.Array:
         found = model.apply(variables, images, method=PartModel.encode)
@@ -56,6 +59,18 @@ def explained(model: PartModel, variables: Any) -> Explained:
     return Explained(features, head)
 
 
+def _logits_given_masks(model: PartModel, variables: Any, images: jax.Array) -> jax.Array:
+    """The logits of a model with an isolated read-out, and their gradient.
+
+    Its masks are zeros and ones, whose gradient is zero almost everywhere; the one that passes straight through them
+    is there to train the model, and is not the logit's.
+    """
+    masks = jax.lax.stop_gradient(outputs_of(model, variables, images).parts.assignment)
+    outputs = model.apply(variables, images, masks, method=PartModel.from_masks)
+    assert isinstance(outputs, PartOutputs) and outputs.logits is not None
+    return outputs.logits
+
+
 def predictor(model: PartModel, variables: Any) -> Predict:
     """`images [n,H,W,3] -> logits [n,C]` on NumPy arrays."""
     apply = jax.jit(lambda variables, images: outputs_of(model, variables, images).logits)
@@ -63,22 +78,36 @@ def predictor(model: PartModel, variables: Any) -> Predict:
 
 
 def explanations(model: PartModel, variables: Any, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Explain]:
-    """The model's own contributions where it has them, then the named ones of `POST_HOC`: `{name: function}`.
+    """What `maps` makes, compiled, on NumPy arrays of any number of images: `{name: function}`."""
+    made = maps(model, names)
+    return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
 
+
+def maps(model: PartModel, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str, Callable[..., jax.Array]]:
+    """The model's own contributions where it has them, then the named ones of `POST_HOC`, by name.
+
+    Each is `(variables, images f32 [n,H,W,3], target i32 [n]) -> credit f32 [n,h,w]`, a pure function to be jitted.
     `contributions` are what the parts add, each spread over where the part lies; `location contributions` level 2.
+    Of a model with an isolated read-out, of whose logits the backbone's features are no function, those of the named
+    ones that are not in `OF_IMAGES` are left out.
+
+    Raises:
+        UserError: an unknown name.
     """
     made: dict[str, Callable[..., jax.Array]] = {}
     if model.head is not None and not isinstance(model.method, Gap):
         made["contributions"] = lambda variables, images, target: spread_contributions(
             outputs_of(model, variables, images), target
         )
-    if level(model) >= 2:
+    if level(model) == 2:
         made["location contributions"] = lambda variables, images, target: location_contributions(
             model, variables, outputs_of(model, variables, images), target
         ).sum(1)
     for name in names:
-        made[name] = functools.partial(_post_hoc, model, POST_HOC[name])
-    return {name: functools.partial(_in_batches, jax.jit(function), variables) for name, function in made.items()}
+        method = lookup(dict(POST_HOC), name, "explanation")
+        if model.readout is None or name in OF_IMAGES:
+            made[name] = functools.partial(_post_hoc, model, method)
+    return made
 
 
 def _post_hoc(

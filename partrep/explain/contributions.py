@@ -102,7 +102,10 @@ def spread_contributions(outputs: PartOutputs, target: jax.Array) -> jax.Array:
 
 
 def level(model: PartModel) -> int:
-    """The level of explanation that a model has for certain: 0, 1 or 2.
+    """The level of explanation that a model has for certain: 0, 1, 2 or 3.
+
+    A model of level 3 is not one of level 2 as well: what its tokens add through a part is no location's, since the
+    tokens of a part have seen each other.
 
     >>> from partrep.models.part_model import build
     >>> names = dict(backbone=dict(name="patchnet"), method=dict(name="landmarks"))
@@ -110,9 +113,13 @@ def level(model: PartModel) -> int:
     2
     >>> level(build(dict(**names, head=dict(name="cosine")), 3))
     0
+    >>> level(build(dict(**names, head=dict(name="concat"), readout=dict(name="isolated")), 3))
+    3
     """
     if model.head is None or not model.head.linear_in_codes:
         return 0
+    if model.readout is not None:
+        return 3 if model.bottleneck.affine else 1  # an affine one makes each part's code of its own vector alone
     return 1 if _no_level_two(model) else 2
 
 
@@ -122,6 +129,8 @@ def _no_level_two(model: PartModel) -> str:
         return f"the head {_name(model.head)} is not linear in the codes"
     if not model.bottleneck.affine:
         return f"the bottleneck {_name(model.bottleneck)} is not affine"
+    if model.readout is not None:
+        return f"the read-out {_name(model.readout)} reads the image again, and not the features of its locations"
     if not hasattr(model.method, "read_out"):
         return f"the read-out of the part method {_name(model.method)} is not linear in the features"
     return ""

@@ -35,8 +35,8 @@ def region_credit(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.n
         [1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
     maps, (n, height, width) = np.asarray(maps, np.float64), masks.shape
-    fits = maps.ndim == 3 and len(maps) == n and height % maps.shape[1] == 0 and width % maps.shape[2] == 0
-    if not fits:
+    fits = maps.ndim == 3 and len(maps) == n and min(maps.shape) > 0
+    if not fits or height % maps.shape[1] or width % maps.shape[2]:
         expected = f"[{n}, h, w], h and w dividing {height}x{width}"
         raise UserError(f"an explanation has shape {maps.shape}; expected {expected}")
     if not np.isfinite(maps).all():
@@ -70,10 +70,10 @@ def baselines(images: np.ndarray, masks: np.ndarray, seed: int = 0) -> dict[str,
     distance = ticks[0][:, None] ** 2 + ticks[1] ** 2
     grey = np.asarray(images, np.float64).mean(-1)
     dy, dx = np.gradient(grey, axis=(1, 2))
-    rng = np.random.default_rng(seed)
+    cells = np.random.default_rng(seed).normal(size=(n, -(-height // 4), -(-width // 4)))
     seen = np.stack([(masks == 2 + part).any((1, 2)) for part in range(PARTS)], 1)
     return {
-        "random": rng.normal(size=(n, height // 4, width // 4)),
+        "random": np.repeat(np.repeat(cells, 4, 1), 4, 2)[:, :height, :width],
         "centre": np.broadcast_to(np.exp(-distance / (2 * 0.25**2)), masks.shape),
         "edges": np.hypot(dy, dx),
         "whole image": np.ones(masks.shape),

@@ -44,8 +44,9 @@ class Effects:
         subsets: f64 [n,64], the logit with the parts of each subset of `interventions.subsets()` alone.
         rival_subsets: f64 [n,64], the same for the rival's logit.
         swap: f64 [n,6], the mean over the six other values of the part.
-        swapped: f32 [n,6,S,S,3], the images with each part swapped to the next value.
-        swapped_masks: i32 [n,6,S,S], their masks.
+        swapped: f32 [n,S,S,3], the images with one part, `swapped_part`, swapped to the next value.
+        swapped_masks: i32 [n,S,S], their masks.
+        swapped_part: i32 [n], each part in turn.
         remove, hide: f64 [n,6].
         alone: bool [n,6], where the branch that hides the part takes less than `SPARED` of any other part away.
         background: f64 [n], the mean over the six other habitats.
@@ -64,6 +65,7 @@ class Effects:
     swap: np.ndarray
     swapped: np.ndarray
     swapped_masks: np.ndarray
+    swapped_part: np.ndarray
     remove: np.ndarray
     hide: np.ndarray
     alone: np.ndarray
@@ -129,7 +131,8 @@ def measure(
     hidden = np.stack([camera.logits(branch) for branch in branches], 1)
     habitats = np.stack([camera.logits(_other_habitat(scenes, step)) for step in range(1, birds.VALUES)], 1)
     pictures, masks = camera.pictures(scenes)
-    swapped, swapped_masks = zip(*(camera.pictures(_swap(scenes, part, 1)) for part in range(PARTS)))
+    turn = np.arange(len(first), dtype=np.int32) % PARTS
+    swapped, swapped_masks = camera.pictures(_swap_each(scenes, turn))
     return Effects(
         images=pictures,
         masks=masks,
@@ -140,8 +143,9 @@ def measure(
         subsets=chosen,
         rival_subsets=_pick(subsets, rivals),
         swap=here[:, None] - _pick(swaps.mean(2), predicted),
-        swapped=np.stack(swapped, 1),
-        swapped_masks=np.stack(swapped_masks, 1),
+        swapped=swapped,
+        swapped_masks=swapped_masks,
+        swapped_part=turn,
         remove=here[:, None] - chosen[:, _without_one()],
         hide=here[:, None] - _pick(hidden, predicted),
         alone=hidden_alone(masks, np.stack([camera.pictures(branch)[1] for branch in branches], 1)),
@@ -231,6 +235,13 @@ def _sample(world: birds.World, table: birds.Split, index: np.ndarray) -> Scene:
 def _swap(scenes: Scene, part: int, step: int) -> Scene:
     """Gives a part the value that lies `step` further, modulo 7."""
     return interventions.swap(scenes, part, (scenes.values[:, part] + step) % birds.VALUES)
+
+
+def _swap_each(scenes: Scene, parts: np.ndarray) -> Scene:
+    """Gives one part [n] of each scene its next value."""
+    chosen = parts[:, None] == np.arange(PARTS)
+    values = jnp.where(chosen, (scenes.values + 1) % birds.VALUES, scenes.values)
+    return dataclasses.replace(scenes, values=values)
 
 
 def _other_habitat(scenes: Scene, step: int) -> Scene:

@@ -11,7 +11,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 def recombination(logits: jax.Array, predicted: jax.Array) -> jax.Array:
-    """How far logits are from the sum of their cells' contributions, `l = sum_bc (x_bc - p_bc)^2 / sum_bc (x_bc - x_c)^2`.
+    """How far logits are from what their cells say, `l = sum_bc (x_bc - p_bc)^2 / sum_bc (x_bc - x_c)^2`.
 
     `x_c` is the mean of the class's logits over the batch, so that the loss is the share of their variance that the
     contributions do not explain, and can be lowered neither by shrinking the logits nor by shifting them. The

@@ -160,7 +160,7 @@ def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
 
 
 def rectangles(key: jax.Array, count: int, cells: int, low: float, high: float) -> jax.Array:
-    """Random rectangles of whole cells, f32 [count,cells,cells], with sides of `low` to `high` of the whole, wrapped round.
+    """Random rectangles of whole cells, f32 [count,cells,cells], sides `low` to `high` of the whole, wrapped round.
 
     >>> rectangles(jax.random.key(0), 2, 4, 0.5, 0.5).sum((1, 2)).tolist()
     [4.0, 4.0]

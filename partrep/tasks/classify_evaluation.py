@@ -24,6 +24,9 @@ from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MODEL = "model"
+OWN = ("location contributions", "contributions")
+"""What a model says of itself, the finest first."""
+
 AUDITED = "audit: "
 """Begins the names under which the correctness of explanations on each audited image is kept."""
 LEVELS = (
@@ -32,6 +35,8 @@ LEVELS = (
     "was read; a feature there also saw its surroundings.",
     "Level 2: with the assignment of locations to parts as it is, what each location adds to the logit is exact. A "
     "feature there also saw its surroundings, and the assignment itself may change with the image.",
+    "Level 3: what each part adds reads only the pixels shown for it: with the masks as they are, changing every "
+    "other pixel leaves it bit for bit the same. How the masks were chosen may still tell something: see the leak.",
 )
 OF_THE_MODEL = {
     "agreement": "swap, remove and hide agree (rank correlation)",
@@ -72,11 +77,8 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     )
 
 
-OWN = bound.OWN
-
-
 def own_explanation(names: Sequence[str]) -> str:
-    """The explanation by which a model stands: the exact contributions of its parts, or else of its locations."""
+    """The explanation by which a model stands: the exact contributions of its locations, or else of its parts."""
     return next(name for name in OWN if name in names)
 
 

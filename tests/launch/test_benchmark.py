@@ -59,13 +59,22 @@ def test_levels_run_where_they_are_named(tmp_path, suites):
     assert Amounts(**suites["levels"].levels) == Amounts(2, 2, 1, 2)
 
 
+def test_explanations_are_measured_where_they_are_named(tmp_path, suites):
+    call("--suite=explain", f"--out={tmp_path / 'x.json'}", "--pairs=3")
+    settings = suites["explain"]
+    assert list(suites) == ["explain"] and (settings.pairs, settings.explained_images) == (3, 64)
+    assert settings.explained["preset"] == "landmarks" and settings.explained["data"]["size"] == 64
+    call("--smoke", "--suite=explain", f"--out={tmp_path / 'x.json'}")
+    assert suites["explain"].explained["preset"] == "landmarks-smoke" and suites["explain"].explained_images == 2
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
         ([], "no --out given; expected --out=FILE.json"),
         (["--out={tmp}"], "cannot be written; expected a file in a folder"),
         (["--out={tmp}/file/x.json"], "cannot be written"),
-        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, levels, parts, train"),
+        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, explain, levels, parts, train"),
         (["--out={tmp}/x.json", "--pairs=0"], "pairs is 0; expected at least 1"),
     ],
 )
