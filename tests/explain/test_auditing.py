@@ -284,7 +284,7 @@ def test_the_table_shows_every_score_or_that_none_is_valid():
     assert by_name["correctness"] == "1.00" and by_name["contrast"] == by_name["spill"] == "–"
     broken = Audit({"agreement": 0.314}, audit.scores, audit.correctness, False, False)
     assert broken.table() == "not valid: swap, remove and hide agree by 0.31; expected 0.8"
-    some = Audit({}, {"a": {"swap": Interval(0.25, 0, 1)}, "long name": {}}, True, False)
+    some = Audit({}, {"a": {"swap": Interval(0.25, 0, 1)}, "long name": {}}, {}, True, False)
     assert some.table() == "                  swap\na                 0.25\nlong name            –"
 
 

@@ -12,7 +12,7 @@ from partrep.explain import EXPLANATIONS, Explained
 from partrep.explain.maps import spread
 from partrep.explain.shapley import label_masks
 
-HEAVY = ("grain", "orbax", "matplotlib", "tensorflow", "sklearn", "PIL", "partrep.data", "partrep.train")
+HEAVY = ("grain", "orbax", "matplotlib", "tensorflow", "sklearn", "PIL", "partrep.train", "partrep.data.source")
 QUARTER = (np.arange(8)[:, None] >= 4) * 2 + (np.arange(8) >= 4)
 IN_QUARTER = (QUARTER[::2, ::2, None] == np.arange(4)).astype(np.float32)
 WEIGHTS = 20 * np.eye(4, dtype=np.float32)
