@@ -198,6 +198,20 @@ PRESETS = {
 }
 
 
+# What `launch.tune` tries of each preset: six settings each, chosen by accuracy on validation images.
+RATES = ("stages.joint.optimizer.learning_rate", (2e-3, 6e-3, 2e-2))
+SEARCH = {
+    "landmarks": (RATES, ("losses.concentration", (0.0, 60.0))),
+    "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
+    "slots": (RATES, ("losses.spread", (0.0, 0.5))),
+    "prototypes": (RATES, ("model.method.per_class", (4, 10))),
+    "exclusive": (RATES, ("losses.alignment", (0.5, 2.5))),
+    "regions": (RATES, ("losses.occurrence", (0.0, 0.5))),
+    "assigned": (RATES, ("losses.assignment_agreement", (0.0, 0.1))),
+    "gap": (RATES, ("label_smoothing", (0.0, 0.1))),
+}
+
+
 def _smoke(config: ConfigDict) -> ConfigDict:
     config.data.images = (2, 2, 2)
     for stage in config.stages.values():

@@ -88,6 +88,11 @@ def parse_config(argument: str | None, overrides: Sequence[str] = ()) -> ConfigD
 def load_config(argument: str) -> ConfigDict:
     """The configuration of `configs/TASK.py[:preset...]` without changes."""
     path, _, preset = argument.partition(":")
+    return load_module(path).get_config(preset or None)
+
+
+def load_module(path: str) -> Any:
+    """The config file at a path as a module."""
     if not pathlib.Path(path).is_file():
         raise partrep.UserError(f"no config file {path!r}; expected one of: {_known_configs()}")
     spec = importlib.util.spec_from_file_location("partrep_config", path)
@@ -97,7 +102,7 @@ def load_config(argument: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise partrep.UserError(f"{path!r} has no get_config(argument); expected one of: {_known_configs()}")
-    return module.get_config(preset or None)
+    return module
 
 
 def command(name: str, *arguments: str) -> str:

@@ -84,29 +84,38 @@ class Classify:
             return apply(batch["features"].astype(jnp.float32), method=PartModel.from_features)
         return apply(batch["image"])
 
-    @functools.cached_property
-    def train_features(self) -> dict[str, np.ndarray]:
-        """What a step reads of every training image, features f16 [n,h,w,D] of the given backbone for its pixels."""
-        variables = {collection: {"backbone": given} for collection, given in (self.backbone or {}).items()}
-        images = self.data.train
+    @property
+    def train_features(self) -> dict[str, Any]:
+        """What a step reads of every training image: features f16 [n,h,w,D] of the given backbone for its pixels.
 
-        def apply(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            seen = shown(self, batch, jax.random.key(self.config["seed"]))
-            made = {name: value for name, value in seen.items() if name not in ("image", "other")}
-            for name, view in (("features", "image"), ("other_features", "other")):
-                if view in seen:
-                    features = self.model.apply(variables, seen[view], method=PartModel.encode)
-                    assert isinstance(features, jax.Array)
-                    made[name] = features.astype(jnp.float16)
-            return made
+        Kept for the last few backbones and views, so that several heads on one backbone share it.
+        """
+        key = json.dumps([self.config[name] for name in ("backbone_from", "data", "view", "seed")], default=dict)
+        if key not in _FEATURES:
+            while len(_FEATURES) >= MOST_FEATURES:
+                del _FEATURES[next(iter(_FEATURES))]
+            _FEATURES[key] = _read_features(self)
+        return _FEATURES[key]
 
-        return predict(apply, variables, eval_batches(images, self.config["evaluation"]["batch_size"]))
 
-    def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
-        """Outputs in evaluation mode."""
-        outputs = self.model.apply(variables, images, False)
-        assert isinstance(outputs, PartOutputs)
-        return outputs
+MOST_FEATURES = 2
+_FEATURES: dict[str, dict[str, Any]] = {}
+
+
+def _read_features(task: Classify) -> dict[str, Any]:
+    variables = {collection: {"backbone": given} for collection, given in (task.backbone or {}).items()}
+
+    def apply(variables: Tree, batch: Batch) -> dict[str, Any]:
+        seen = shown(task, batch, jax.random.key(task.config["seed"]))
+        made = {name: value for name, value in seen.items() if name not in ("image", "other")}
+        for name, view in (("features", "image"), ("other_features", "other")):
+            if view in seen:
+                features = task.model.apply(variables, seen[view], method=PartModel.encode)
+                assert isinstance(features, jax.Array)
+                made[name] = features.astype(jnp.float16)
+        return made
+
+    return predict(apply, variables, eval_batches(task.data.train, task.config["evaluation"]["batch_size"]))
 
 
 def make(config: Mapping[str, Any]) -> Classify:

@@ -1,0 +1,118 @@
+"""Tries the same number of settings of each preset, and says which recognises most validation images.
+
+    python -m launch.tune --config=configs/classify.py[:smoke][,key=value...] --presets=a,b --worlds=0,1 --out=FILE.json
+                          [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
+
+The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
+0, and never sees a test image; worlds to report on are refused. `{world}` in --backbone stands for the world's number.
+Writes FILE.json, `{preset: {setting: accuracy in each world and mean}}` with provenance, after every run; a run that is
+in it already is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from absl import flags
+
+from launch import runner
+from partrep import UserError, lookup
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], without a preset", flag_values=FLAGS)
+flags.DEFINE_list("presets", None, "presets to tune", flag_values=FLAGS)
+flags.DEFINE_list("worlds", ["0", "1"], "worlds of birds to tune on", flag_values=FLAGS)
+flags.DEFINE_string("backbone", "", "workdir of a finished run whose backbone is taken", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
+
+REPORTED = 100  # worlds from here on are reported on: nothing is chosen there
+
+
+def main(overrides: list[str]) -> None:
+    """Trains what is missing and writes the table."""
+    if not FLAGS.config or not FLAGS.presets or not FLAGS.out:
+        raise UserError("expected --config=configs/TASK.py, --presets=a,b and --out=FILE.json")
+    path, _, rest = FLAGS.config.partition(":")
+    search = runner.load_module(path).SEARCH
+    out = pathlib.Path(FLAGS.out)
+    found = json.loads(out.read_text()) if out.exists() else {}
+    for preset, world in itertools.product(FLAGS.presets, worlds()):
+        for setting in settings(lookup(search, preset, "preset with a search")):
+            tried = found.setdefault(preset, {}).setdefault(named(setting), {})
+            if str(world) not in tried:
+                start = time.monotonic()
+                argument = f"{path}:{preset}" + (f",{rest}" if rest else "")
+                tried[str(world)] = validation_accuracy(argument, world, setting, overrides)
+                write(out, found)
+                seconds = time.monotonic() - start
+                value = f"{tried[str(world)]:.3f} ({seconds:.0f} s)"
+                print(f"{preset}, world {world}, {named(setting)}: {value}", flush=True)
+    for preset in FLAGS.presets:
+        best = max(found[preset], key=lambda name: mean(found[preset][name]))
+        print(f"{preset}: {best}, {mean(found[preset][best]):.3f}")
+    print(f"tuning: {out}", flush=True)
+
+
+def worlds() -> list[int]:
+    """The worlds to tune on."""
+    made = [int(world) for world in FLAGS.worlds if world.isascii() and world.isdigit()]
+    if len(made) < len(FLAGS.worlds) or not made or max(made) >= REPORTED:
+        found = f"--worlds={','.join(FLAGS.worlds)}"
+        raise UserError(f"{found}; expected numbers under {REPORTED}, worlds that are not reported on")
+    return made
+
+
+def settings(axes: tuple[tuple[str, tuple], ...]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of a search.
+
+    >>> list(settings((("a", (1, 2)), ("b", (3,)))))
+    [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    """
+    paths = [path for path, _ in axes]
+    for values in itertools.product(*(values for _, values in axes)):
+        yield dict(zip(paths, values))
+
+
+def named(setting: Mapping[str, Any]) -> str:
+    """A setting as the command line gives it.
+
+    >>> named({"losses.spread": 0.5, "seed": 1})
+    '--config.losses.spread=0.5 --config.seed=1'
+    """
+    return " ".join(f"--config.{path}={value}" for path, value in setting.items())
+
+
+def validation_accuracy(argument: str, world: int, setting: Mapping[str, Any], overrides: list[str]) -> float:
+    """Accuracy on validation images after training with a setting in a world."""
+    from partrep.tasks import classify
+
+    given = [*overrides, f"--config.data.world={world}", *named(setting).split()]
+    if FLAGS.backbone:
+        given.append(f"--config.backbone_from={FLAGS.backbone.replace('{world}', str(world))}")
+    config = runner.parse_config(argument, given)
+    task = classify.make(config)
+    return classify.validate(task, classify.train(task, None))["validation/accuracy"]
+
+
+def mean(tried: Mapping[str, float]) -> float:
+    """Of the worlds' accuracies."""
+    return sum(tried.values()) / len(tried)
+
+
+def write(out: pathlib.Path, found: Mapping[str, Any]) -> None:
+    """Writes what was found so far, with where it comes from."""
+    from launch import record
+
+    record.make_folder(out.absolute().parent)
+    provenance = record.environment() | {"command": runner.command("tune", *sys.argv[1:])}
+    record.write_json(out, {**found, "provenance": provenance})
+
+
+if __name__ == "__main__":
+    runner.run(main, FLAGS, __doc__)
