@@ -33,7 +33,7 @@ from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.exclusive import squared_log
 from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
-from partrep.models.part_model import PartModel, build
+from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.tasks.batches import ClassBatches, eval_batches
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import Seen, terms
@@ -83,6 +83,10 @@ class Classify:
         if "features" in batch:
             return apply(batch["features"].astype(jnp.float32), method=PartModel.from_features)
         return apply(batch["image"])
+
+    def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
+        """Outputs in evaluation mode."""
+        return outputs_of(self.model, variables, images)
 
     @property
     def train_features(self) -> dict[str, Any]:
