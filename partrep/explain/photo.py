@@ -147,7 +147,7 @@ def masked_scores(
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018 (drop, increase); Zhang et al., Opti-CAM, CVIU 2024 (gain).
     Departures: the class is the predicted one, where papers differ.
     """
-    images, target = _checked(images, target)
+    images, target = _checked(images, maps, target)
     mask = soft_mask(maps, *images.shape[1:3])
     other, share = donors(target), mask[..., None]
 
@@ -212,7 +212,7 @@ def deletion_insertion(
     """
     if steps < 1:
         raise UserError(f"found {steps} steps of a curve; expected at least 1")
-    images, target = _checked(images, target)
+    images, target = _checked(images, maps, target)
     rank = _rank(maps, *images.shape[1:3])
     pixels = rank[0].size
     counts = [(2 * t * pixels + steps) // (2 * steps) for t in range(steps + 1)]
@@ -256,7 +256,7 @@ def road(
     Source: Rong et al., A consistent and efficient evaluation strategy for attribution methods, ICML 2022.
     Departures: against the predicted class, without retraining; those of `masking.imputed`.
     """
-    images, target = _checked(images, target)
+    images, target = _checked(images, maps, target)
     rank = _rank(maps, *images.shape[1:3])
     pixels, counts = rank[0].size, _counts(shares, rank[0].size)
     ranges = [(0, count) for count in counts] + [(pixels - count, pixels) for count in counts]
@@ -299,7 +299,7 @@ def matched_area_curve(
     Source: the insertion of RISE (Petsiuk et al. 2018), at areas that are the same for all.
     Departures: none.
     """
-    images, target = _checked(images, target)
+    images, target = _checked(images, maps, target)
     rank = _rank(maps, *images.shape[1:3])
     ranges = [(count, rank[0].size) for count in _counts(areas, rank[0].size)]
     return _filled(predict, images, target, rank, fill, ranges)[..., 0]
@@ -366,9 +366,9 @@ def _score(
     return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
 
-def _checked(images: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(images: np.ndarray, maps: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     images, target = np.asarray(images, np.float32), np.asarray(target)
-    check_shapes("scores on photos", images=(images, "n H W c"), target=(target, "n"))
+    check_shapes("scores on photos", images=(images, "n H W c"), maps=(maps, "n h w"), target=(target, "n"))
     if not len(images):
         raise UserError("found no image to score explanations on; expected at least one")
     return images, target
@@ -377,8 +377,8 @@ def _checked(images: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nda
 def _at_image(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Maps [n,h,w] at the size of the image, f32 [n,H,W]."""
     large = np.asarray(upsample(jnp.asarray(maps, jnp.float32), height, width))
-    if large.ndim != 3 or not np.isfinite(large).all():
-        raise UserError(f"found maps of shape {np.shape(maps)}, or not finite; expected finite ones [n,h,w]")
+    if not np.isfinite(large).all():
+        raise UserError("found maps with values that are not finite; expected none")
     return large
 
 
@@ -407,7 +407,6 @@ def _filled(
     ranges: Sequence[tuple[int, int]],
 ) -> np.ndarray:
     """f64 [n,T,2], `_of_target` with the pixels of `first <= rank < end` removed, for each of T (first, end)."""
-    check_shapes("scores on photos", images=(images, "n H W c"), maps=(rank, "n H W"))
     other = donors(target)
 
     def views(rows: np.ndarray) -> Iterable[np.ndarray]:
