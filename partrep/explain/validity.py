@@ -7,6 +7,12 @@ the same model as their correctness does.
     effects = measure(predict, world)
     maps = {name: explain(effects.images, effects.predicted) for name, explain in explanations.items()}
     print(table(study(predict, effects, maps)))
+
+Of the preset `gap` on birds (world 0, 98 images of 49 classes, ten explanations and the oracle), deletion with blur,
+imputation or the mean colour and ROAD order the explanations of an image much as the truth does (mean rank
+correlation 0.39 to 0.56; of their means over images 0.67 to 0.85). With black the same curves say next to nothing
+(-0.22 to 0.07), and drop, gain and increase say the reverse (-0.38 to -0.49): a black patch is something new to this
+model, and what the three reward is a large map. That is one network on one kind of image; measure your own.
 """
 
 from __future__ import annotations
