@@ -40,7 +40,7 @@ from partrep.metrics.parts import (
     part_iou,
 )
 from partrep.metrics.prototypes import consistency, purity, stability
-from partrep.metrics.rank import spearman
+from partrep.metrics.rank import kendall, spearman
 from partrep.metrics.reconstruction import psnr
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
@@ -66,6 +66,7 @@ METRICS = {
     "factor_vae_score": factor_vae_score,
     "insertion_deletion": insertion_deletion,
     "joint_bits_per_part": joint_bits_per_part,
+    "kendall": kendall,
     "keypoint_error": keypoint_error,
     "mask_relevance": mask_relevance,
     "mean_interval": mean_interval,

@@ -51,8 +51,7 @@ def average_drop(original, masked) -> float:
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018.
     Departures: none.
     """
-    o, e = _probabilities("average_drop", original, masked)
-    return float(100.0 * _ratio(np.maximum(o - e, 0.0), o).mean())
+    return float(100.0 * relative_drop(original, masked).mean())
 
 
 def average_gain(original, masked) -> float:
@@ -76,8 +75,7 @@ def average_gain(original, masked) -> float:
     Source: Zhang et al., Opti-CAM: optimizing saliency maps for interpretability, CVIU 2024.
     Departures: none.
     """
-    o, e = _probabilities("average_gain", original, masked)
-    return float(100.0 * _ratio(np.maximum(e - o, 0.0), 1.0 - o).mean())
+    return float(100.0 * relative_gain(original, masked).mean())
 
 
 def average_increase(original, masked) -> float:
@@ -101,8 +99,37 @@ def average_increase(original, masked) -> float:
     Source: Chattopadhyay et al., Grad-CAM++, WACV 2018.
     Departures: none.
     """
-    o, e = _probabilities("average_increase", original, masked)
-    return float(100.0 * (e > o).mean())
+    return float(100.0 * increased(original, masked).mean())
+
+
+def relative_drop(original, masked) -> np.ndarray:
+    """The terms of `average_drop`, `max(0, o - e) / o`: [n], [n] in [0,1] -> f64 [n] in [0,1].
+
+    >>> relative_drop([0.5, 0.5], [0.25, 0.75]).tolist()
+    [0.5, 0.0]
+    """
+    o, e = _probabilities("relative_drop", original, masked)
+    return _ratio(np.maximum(o - e, 0.0), o)
+
+
+def relative_gain(original, masked) -> np.ndarray:
+    """The terms of `average_gain`, `max(0, e - o) / (1 - o)`: [n], [n] in [0,1] -> f64 [n] in [0,1].
+
+    >>> relative_gain([0.5, 0.5], [0.25, 0.75]).tolist()
+    [0.0, 0.5]
+    """
+    o, e = _probabilities("relative_gain", original, masked)
+    return _ratio(np.maximum(e - o, 0.0), 1.0 - o)
+
+
+def increased(original, masked) -> np.ndarray:
+    """The terms of `average_increase`, `e > o`: [n], [n] in [0,1] -> bool [n].
+
+    >>> increased([0.5, 0.5], [0.5, 0.75]).tolist()
+    [False, True]
+    """
+    o, e = _probabilities("increased", original, masked)
+    return e > o
 
 
 def curve_area(scores) -> np.ndarray:
