@@ -4,7 +4,8 @@
                              [--worlds=100,101,102] [--backbone=PRESET] [--config.key=value]
 
 With --worlds each preset runs under each seed in each of these worlds of birds, and a seed's worlds count as one run.
-With --backbone the other presets take the backbone of that preset's run of the same seed and world as it is.
+With --backbone that preset is trained once a seed and world, in DIR/backbone-SEED, and all presets take the backbone of
+that run as it is.
 Each run lives in DIR/PRESET-SEED as `launch.main` leaves it: finished ones are kept, others go on. The table has the
 readers of the first preset and the main reader of each other one; the first's main reader is what all are compared
 with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
@@ -33,7 +34,7 @@ flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], wit
 flags.DEFINE_list("presets", None, "presets to compare, the one the page is about first", flag_values=FLAGS)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of each preset", flag_values=FLAGS)
 flags.DEFINE_list("worlds", [], "worlds of birds; none: the config's own", flag_values=FLAGS)
-flags.DEFINE_string("backbone", None, "preset whose backbone the others take as it is", flag_values=FLAGS)
+flags.DEFINE_string("backbone", None, "preset that trains the backbone which all take as it is", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=FLAGS)
 
 
@@ -41,6 +42,8 @@ COMPARED = (
     ("data", "name"),
     *(("evaluation", name) for name in ("ways", "shots", "queries", "episodes")),
 )  # what must be the same in all runs; the data of the official runs and the episodes are compared again at the end
+BACKBONE = "backbone"
+UNSEEN = ("--config.evaluation.audit_images=0", "--config.evaluation.pictures=0")  # of a run that serves the others
 NOTE = "Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode."
 
 
@@ -67,7 +70,7 @@ def main(overrides: list[str]) -> None:
         record.check(run.folder, run.config)
     missing = [run for run in planned if not record.finished(run.folder, run.config)]
     train(missing)
-    write(workdir, planned, runner.command("compare", *sys.argv[1:]))
+    write(workdir, compared(planned), runner.command("compare", *sys.argv[1:]))
 
 
 def names(flag: str) -> list[str]:
@@ -100,7 +103,7 @@ def plan(
 ) -> list[Planned]:
     """Every run, the first seed of all presets before the second; all configs are parsed before any run starts.
 
-    The run that gives its backbone to others comes before them.
+    A run that trains a backbone comes before those that take it.
     """
     if not argument:
         raise UserError("no --config given; expected --config=configs/TASK.py and --presets=a,b")
@@ -108,29 +111,38 @@ def plan(
         raise UserError("--config.seed is set by --seeds; expected one of the two")
     if worlds != [None] and any(override.lstrip("-").startswith("config.data.world=") for override in overrides):
         raise UserError("--config.data.world is set by --worlds; expected one of the two")
-    if backbone is not None and backbone not in presets:
-        raise UserError(f"--backbone={backbone}; expected one of --presets={','.join(presets)}")
-    path, _, rest = argument.partition(":")
-    made = []
+    made: list[Planned] = []
     for seed, world in itertools.product(seeds, worlds):
+        given = [*overrides, f"--config.seed={seed}"]
+        given += [] if world is None else [f"--config.data.world={world}"]
         place = f"{seed}" if world is None else f"{seed}-world{world}"
-        for preset in sorted(presets, key=lambda name: name != backbone):
-            folder = workdir / f"{preset}-{place}"
-            whole = f"{path}:{preset}" + (f",{rest}" if rest else "")
-            given = [*overrides, f"--config.seed={seed}"]
-            given += [] if world is None else [f"--config.data.world={world}"]
-            if backbone is not None and preset != backbone:
-                given.append(f"--config.backbone_from={workdir / f'{backbone}-{place}'}")
-            config = runner.parse_config(whole, given)
-            arguments = (f"--config={whole}", *given, f"--workdir={folder}")
-            if config.preset.removesuffix("-smoke") != preset:
-                raise UserError(
-                    f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
-                )
-            made.append(Planned(preset, seed, arguments, folder, config))
+        if backbone is not None:
+            first = workdir / f"{BACKBONE}-{place}"
+            made.append(planned_run(argument, backbone, seed, first, [*given, *UNSEEN]))
+            given.append(f"--config.backbone_from={first}")
+        made += [planned_run(argument, preset, seed, workdir / f"{preset}-{place}", given) for preset in presets]
     for world in worlds:
-        check_comparable([run for run in made if world is None or run.config.data.world == world])
+        check_comparable([run for run in compared(made) if world is None or run.config.data.world == world])
     return made
+
+
+def planned_run(
+    argument: str, preset: str, seed: int, folder: pathlib.Path, overrides: Sequence[str]
+) -> Planned:
+    """One preset in one folder; `argument` is the command's, without a preset."""
+    path, _, rest = argument.partition(":")
+    whole = f"{path}:{preset}" + (f",{rest}" if rest else "")
+    config = runner.parse_config(whole, overrides)
+    if config.preset.removesuffix("-smoke") != preset:
+        raise UserError(
+            f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
+        )
+    return Planned(preset, seed, (f"--config={whole}", *overrides, f"--workdir={folder}"), folder, config)
+
+
+def compared(planned: Sequence[Planned]) -> list[Planned]:
+    """The runs that are compared: all but those that train a backbone for them."""
+    return [run for run in planned if not run.folder.name.startswith(f"{BACKBONE}-")]
 
 
 def check_comparable(planned: Sequence[Planned]) -> None:
