@@ -111,10 +111,10 @@ def audit(
 
     Example:
         >>> world = birds.World(dimension=2, absence=6, images=(1, 1, 2))
-        >>> weights = np.random.default_rng(0).normal(size=(4, 49))
-        >>> def predict(images): return images[:, ::16, ::16].sum(-1).reshape(len(images), -1)[:, :4] @ weights
-        >>> result = audit(predict, {}, world, images=1)
-        >>> result.scores["oracle"]["correctness"].mean
+        >>> weights = np.random.default_rng(0).normal(size=(32 * 32 * 3, 14))
+        >>> def predict(images): return images.reshape(len(images), -1) @ weights
+        >>> result = audit(predict, {}, world, "novel", images=1, size=32)
+        >>> round(result.scores["oracle"]["correctness"].mean, 2)
         1.0
 
     Source: the protocol of FunnyBirds (Hesse et al. 2023), with swaps, exact Shapley values and baselines beside.

@@ -99,7 +99,7 @@ def measure(
 ) -> Effects:
     """Measures the effects on the first `images` test images of each class of a group.
 
-    About 115 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
+    About 180 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
     a part, 6 habitats, and 64 subsets again for the twin with other nuisance.
 
     Args:

@@ -26,6 +26,11 @@ def task(tiny):
     return classify.make(tiny)
 
 
+@pytest.fixture(scope="module")
+def seen(task):
+    return explain.pictures(task, 3)
+
+
 def test_everything_that_explains_is_measured_beside_the_forward_pass(task):
     names = list(explain.methods(task.model, jnp.ones((1, 6, 16, 16), bool)))
     assert names[0] == explain.FORWARD
@@ -33,8 +38,8 @@ def test_everything_that_explains_is_measured_beside_the_forward_pass(task):
     assert names[1:] == [*own, *bound.POST_HOC, "saliency", "smooth-grad", "shapley of six regions"]
 
 
-def test_the_regions_are_the_true_parts_and_credit_stays_in_them(task):
-    images, regions = explain.pictures(task, 3)
+def test_the_regions_are_the_true_parts_and_credit_stays_in_them(task, seen):
+    images, regions = seen
     assert images.shape == (3, 16, 16, 3) and regions.shape == (3, 6, 16, 16) and regions.dtype == bool
     assert regions.sum(1).max() == 1 and 0.05 < regions.any(1).mean() < 0.6
     variables = jax.eval_shape(task.init, jax.random.key(0))
@@ -44,11 +49,13 @@ def test_the_regions_are_the_true_parts_and_credit_stays_in_them(task):
     assert found.any() and not np.where(regions.any(1), 0, found).any()
 
 
-def test_a_suite_of_three_methods(tiny, monkeypatch):
+def test_a_suite_of_three_methods(tiny, seen, monkeypatch):
     chosen, methods = [explain.FORWARD, "contributions", "shapley of six regions"], explain.methods
     monkeypatch.setattr(explain, "methods", lambda *args: {name: methods(*args)[name] for name in chosen})
-    lines = []
-    found = explain.measure(Settings(pairs=2, explained=tiny, explained_images=2, say=lines.append))
+    asked, lines = [], []
+    monkeypatch.setattr(explain, "pictures", lambda task, count: (asked.append(count), seen)[1])
+    found = explain.measure(Settings(pairs=2, explained=tiny, explained_images=3, say=lines.append))
+    assert asked == [3]
     for name in ("forward_pass", "contributions", "shapley_of_six_regions"):
         assert found[f"explain/{name}/seconds"] > 0 and found[f"explain/{name}/compile_seconds"] > 0
     assert "explain/forward_pass/median_ratio" not in found

@@ -119,13 +119,6 @@ def test_batches_that_do_not_divide_give_the_maps_of_all_images(landmarks, batch
         np.testing.assert_allclose(function(IMAGES[4:], TARGET[4:]), expected[4:], rtol=1e-4, atol=1e-5)
 
 
-def test_the_weights_are_an_argument_and_no_constant(landmarks):
-    model, variables = landmarks
-    other = jax.tree.map(lambda a: a * np.float32(0.5), variables)
-    maps = [bound.explanations(model, v, ())["contributions"](IMAGES, TARGET) for v in (variables, other)]
-    assert not np.allclose(*maps)
-
-
 def test_a_model_that_reads_the_image_again_is_explained_by_its_images_alone(isolated, outputs):
     model, variables = isolated
     assert level(model) == 3

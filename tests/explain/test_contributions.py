@@ -19,6 +19,7 @@ from partrep.models.heads import HEADS
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build
 from partrep.parts import METHODS
+from partrep.tasks.classify_evaluation import LEVELS
 
 BACKBONE = {"name": "patchnet", "widths": [8], "depths": [0], "patch": 4, "strides": [1]}
 LINEAR = [name for name, head in HEADS.items() if head.linear_in_codes]
@@ -166,6 +167,10 @@ def test_the_level_of_every_combination(method, bottleneck):
         again = names(method, bottleneck, head, readout={"name": "isolated"})
         assert level(again) == (0 if not linear else 3 if affine else 1), head
     assert level(names(method, bottleneck, None)) == 0
+
+
+def test_the_report_has_a_sentence_for_every_level():
+    assert [text.split(":")[0] for text in LEVELS] == ["None", "Level 1", "Level 2", "Level 3"]
 
 
 @pytest.mark.parametrize(
