@@ -131,12 +131,24 @@ def make(config: Mapping[str, Any]) -> Classify:
     return Classify(config, data, model, load_backbone(pathlib.Path(folder), config) if folder else None)
 
 
-def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, Tree]:
-    """The variables of the backbone of a finished run, by collection; it must be the same network on the same data."""
+def load(workdir: pathlib.Path) -> tuple[Classify, dict[str, Tree]]:
+    """A finished run as its task and its variables, to be measured further."""
+    config = finished_config(workdir, "--workdir")
+    variables, _ = load_variables(workdir / "checkpoints")
+    return make({**config, "backbone_from": ""}), variables
+
+
+def finished_config(folder: pathlib.Path, said: str) -> dict[str, Any]:
+    """The config of the finished run in a folder that `said` names."""
     path = folder / "config.json"
     if not path.exists() or not (folder / "results.json").exists():
-        raise UserError(f"config.backbone_from is {folder}, which holds no finished run; expected its workdir")
-    found = json.loads(path.read_text())
+        raise UserError(f"{said} is {folder}, which holds no finished run; expected its workdir")
+    return json.loads(path.read_text())
+
+
+def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, Tree]:
+    """The variables of the backbone of a finished run, by collection; it must be the same network on the same data."""
+    found = finished_config(folder, "config.backbone_from")
     wanted = json.loads(json.dumps({"data": dict(config["data"]), "backbone": dict(config["model"]["backbone"])}))
     for name, theirs in (("data", found["data"]), ("backbone", found["model"]["backbone"])):
         if theirs != wanted[name]:
