@@ -9,7 +9,7 @@ import numpy as np
 from partrep.metrics.intervals import Interval, mean_interval
 from partrep.report.comparison import Run, over_seeds, paired
 from partrep.report.content import Discovery, Score
-from partrep.tasks.classify_evaluation import AUDITED, OWN, own_explanation
+from partrep.tasks.classify_evaluation import AUDITED, OWN, own_explanation, post_hoc
 
 SUMMARY = {
     "accuracy": ("test/accuracy", "share of the test images recognised"),
@@ -70,13 +70,6 @@ def _numbers(run: Run) -> dict[str, float]:
 
 def _audited(run: Run) -> list[str]:
     return [name.removeprefix(AUDITED) for name in run.episodes if name.startswith(AUDITED)]
-
-
-def post_hoc(names: Sequence[str]) -> list[str]:
-    """Of the audited names, the explanations after the fact: neither the model's own, nor baselines, nor untrained."""
-    from partrep.explain.credit import BASELINES
-
-    return [name for name in names if name not in (*OWN, *BASELINES, "oracle") and not name.startswith("untrained")]
 
 
 def _over(values: Sequence[float]) -> Interval:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from partrep.explain import bound
 from partrep.explain.auditing import AGREE, LOWER_IS_BETTER, SCORES, Audit, score
 from partrep.explain.contributions import level
+from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
@@ -82,6 +83,11 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
 def own_explanation(names: Sequence[str]) -> str:
     """The explanation by which a model stands: the exact contributions of its locations, or else of its parts."""
     return next(name for name in OWN if name in names)
+
+
+def post_hoc(names: Iterable[str]) -> list[str]:
+    """Of the audited names, the explanations after the fact: neither the model's own, nor baselines, nor untrained."""
+    return [name for name in names if name not in (*OWN, *BASELINES, "oracle") and not name.startswith("untrained")]
 
 
 def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -212,15 +218,19 @@ def _page(
 
 
 def conclusion(row: Result, found: Audit | None) -> str:
-    """One sentence on the accuracy and on which explanation of this model agrees best with what was measured."""
+    """One sentence on the accuracy, and one on how far the model's own explanation and others agree with the truth."""
     said = f"{100 * row.value:.1f} % of the test images are recognised"
-    if found is None or not found.valid:
-        return f"{said}." if found is None else f"{said}; its explanations could not be scored."
-    known = {name: scores["correctness"] for name, scores in found.scores.items() if name not in ("oracle",)}
-    best = max(known, key=lambda name: known[name].mean)
-    value = known[best].mean
-    agreement = f"agree best with what its logits depend on (rank correlation {value:.2f})"
-    return f"{said}. Of its explanations, {best} {agreement}."
+    if found is None:
+        return f"{said}."
+    if not found.valid:
+        return f"{said}; its explanations could not be scored."
+    value = {name: scores["correctness"].mean for name, scores in found.scores.items()}
+    own, best = own_explanation(list(value)), max(post_hoc(value), key=value.__getitem__, default="")
+    others = f", the best of {len(post_hoc(value))} after the fact, {best}, {value[best]:.2f}" if best else ""
+    return (
+        f"{said}. With what its logits really depend on, its own {own} agree by a rank correlation of {value[own]:.2f}"
+        f"{others} (chance 0)."
+    )
 
 
 def _with_pictures(task: Classify, variables: Tree, test: Sampled, page: ClassifyPage) -> ClassifyPage:
