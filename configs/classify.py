@@ -89,7 +89,7 @@ def _birds(level: str, backbone: str) -> ConfigDict:
         label_smoothing=0.0,
         stages=dict(joint=_stage(600, common.muon_one_cycle(6e-3))),
         train=common.training(),
-        evaluation=dict(batch_size=98, discovery_images=490, pictures=6, audit_images=2,
+        evaluation=dict(batch_size=98, discovery_images=490, pictures=6, audit_images=2, codes=True,
                         explanations=("grad-cam", "grad-cam++", "hires-cam", "layer-cam", "input x gradient",
                                       "integrated gradients", "occlusion")),
     ))  # fmt: skip
@@ -217,5 +217,5 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     for stage in config.stages.values():
         stage.steps, stage.batch_size = min(stage.steps, 2), 8
     config.train.checkpoint_every = 2
-    config.evaluation.update(discovery_images=16, pictures=1, audit_images=0, explanations=("hires-cam",))
+    config.evaluation.update(discovery_images=16, pictures=1, audit_images=0, codes=False, explanations=("hires-cam",))
     return config

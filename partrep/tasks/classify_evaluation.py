@@ -17,6 +17,7 @@ from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
 from partrep.tasks.classify import Classify, correct
+from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
@@ -64,12 +65,13 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     several = test.at(np.arange(1))["assignment"].shape[1] > 1
     discovery = discovery_scores(held_out, test) if several and data.test.truth is not None else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
+    codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
     row = result_row(right[MODEL], {name: values for name, values in shifted.items()}, data.test.labels)
     page = _page(task, row, found, discovery)
     if several:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
-        results=flat(task, variables, row, found, discovery) | isolated,
+        results=flat(task, variables, row, found, discovery) | isolated | codes,
         rows=(row,),
         page=page,
         episodes={MODEL: by_class(right[MODEL], data.test.labels)}
