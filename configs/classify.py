@@ -180,7 +180,8 @@ def _use_bottleneck(config: ConfigDict, name: str) -> None:
 def _isolate(config: ConfigDict) -> None:
     """Level 3: the parts are hard masks, and each is encoded again from its own pixels alone."""
     config.model.readout = dict(name="isolated", width=64, depth=1, heads=2)
-    config.model.bottleneck = BOTTLENECKS["standardised"]
+    # A part that has no cell in any image has no spread: a small epsilon would make its gradient that of all others.
+    config.model.bottleneck = dict(BOTTLENECKS["standardised"], epsilon=1e-3)
     config.model.head = dict(name="concat")
     config.model.proposal_head = dict(name="concat")
     config.losses.proposal = 1.0

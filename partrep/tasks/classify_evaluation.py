@@ -21,7 +21,7 @@ from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
-from partrep.tasks.outcome import Outcome
+from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
@@ -142,20 +142,6 @@ def flat(
     for method, table in discovery.items():
         made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
     return made
-
-
-def slug(name: str) -> str:
-    """An explanation's name as part of a result's name.
-
-    >>> slug("untrained: input x gradient")
-    'untrained_input_x_gradient'
-    """
-    return name.replace(": ", "_").replace(" ", "_")
-
-
-def with_interval(name: str, interval: Interval) -> dict[str, float]:
-    """A mean and the ends of its interval as results of that name."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def parameter_count(variables: Tree) -> int:

@@ -20,7 +20,7 @@ from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.fewshot_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
-from partrep.tasks.outcome import Outcome
+from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
 from partrep.train.stages import init_key
@@ -143,15 +143,6 @@ def flat(
     return made
 
 
-def slug(name: str) -> str:
-    """A reader's name as part of a result's name.
-
-    >>> slug("k-means parts")
-    'k-means_parts'
-    """
-    return name.replace(" ", "_")
-
-
 def further_notes(kinds: Mapping[str, Mapping[str, Any]]) -> str:
     """What each further kind of episodes is, a sentence each."""
     return " ".join(further_note(name, kind) for name, kind in kinds.items())
@@ -170,11 +161,6 @@ def further_note(name: str, kind: Mapping[str, Any]) -> str:
     size = f"{kind['episodes']} episodes of {ways} classes (chance {100 / ways:.3g} %), {shots}"
     shared = f"; the {ways - 1} others share {count} parts with the first" if count else ""
     return f"{_heading(name).capitalize()}: {size}, {kind['queries']} queries each{shared}."
-
-
-def with_interval(name: str, interval: Interval) -> dict[str, float]:
-    """A mean and the ends of its interval as results of that name."""
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _page(

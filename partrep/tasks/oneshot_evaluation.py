@@ -28,10 +28,9 @@ from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, 
 from partrep.tasks import readers
 from partrep.tasks.batches import spaced
 from partrep.tasks.fewshot import Fewshot, View, locals_of
-from partrep.tasks.fewshot_evaluation import slug, with_interval
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.oneshot_pictures import Matching, pictures
-from partrep.tasks.outcome import Outcome
+from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
 from partrep.train.state import Tree
 

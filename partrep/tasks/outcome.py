@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from partrep import UserError
+from partrep.metrics.intervals import Interval
 from partrep.report.content import ClassifyPage, FewshotPage, Result
 from partrep.train import sharding
 from partrep.train.checkpoint import load_variables
@@ -42,6 +43,20 @@ class Outcome:
     test_evaluations: int
     measure: str = "accuracy"
     further_note: str = ""
+
+
+def slug(name: str) -> str:
+    """The name of a reader or an explanation as part of a result's name.
+
+    >>> slug("k-means parts"), slug("untrained: input x gradient")
+    ('k-means_parts', 'untrained_input_x_gradient')
+    """
+    return name.replace(": ", "_").replace(" ", "_")
+
+
+def with_interval(name: str, interval: Interval) -> dict[str, float]:
+    """A mean and the ends of its interval as results of that name."""
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def count_test_evaluations(workdir: pathlib.Path, readers: int) -> int:
