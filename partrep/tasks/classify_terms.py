@@ -62,6 +62,14 @@ class Seen:
     model: PartModel | None = None
 
     @property
+    def proposed(self) -> PartOutputs:
+        """The outputs with the parts as they were before a read-out in isolation made their masks hard.
+
+        Terms that shape the maps need them: a hard mask without a cell has no mass to divide by.
+        """
+        return as_proposed(self.outputs)
+
+    @property
     def certain(self) -> jax.Array:
         """f32 [B]: how far what an image shows names its class; a bird without parts is of no class in particular."""
         return jnp.take_along_axis(self.target, self.label[:, None], 1)[:, 0]
@@ -83,6 +91,11 @@ class Seen:
         return self.other
 
 
+def as_proposed(outputs: PartOutputs) -> PartOutputs:
+    """The outputs with the proposed parts, where there are some, in place of those that were read in isolation."""
+    return outputs if outputs.proposal is None else dataclasses.replace(outputs, parts=outputs.proposal)
+
+
 def _proposal(seen: Seen) -> jax.Array:
     if seen.outputs.proposal_logits is None:
         raise UserError("loss term 'proposal' needs config.model.proposal_head; found none")
@@ -90,27 +103,27 @@ def _proposal(seen: Seen) -> jax.Array:
 
 
 def _cluster(seen: Seen) -> jax.Array:
-    distances = nearest_distance(seen.outputs.parts.similarity)
+    distances = nearest_distance(seen.proposed.parts.similarity)
     return (seen.certain * cluster(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
 
 
 def _separation(seen: Seen) -> jax.Array:
-    distances = nearest_distance(seen.outputs.parts.similarity)
+    distances = nearest_distance(seen.proposed.parts.similarity)
     return (seen.certain * separation(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
 
 
 def _occurrence(seen: Seen) -> jax.Array:
-    found = smoothed_occurrence(seen.outputs.parts.assignment)
+    found = smoothed_occurrence(seen.proposed.parts.assignment)
     alpha, beta = seen.config["occurrence_prior"]
     return occurrence(found, jnp.asarray(beta_quantiles(alpha, beta, found.shape[0])))
 
 
 def _equivariance(seen: Seen) -> jax.Array:
     """The maps of the warped image against the warped maps of the image, where the warp stays inside."""
-    other, moved = seen.second("equivariance").parts.assignment, seen.warp
+    other, moved = as_proposed(seen.second("equivariance")).parts.assignment, seen.warp
     if moved is None:
         raise UserError("loss term 'equivariance' needs the view 'warped'; found one of the same geometry")
-    maps = jnp.moveaxis(seen.outputs.parts.assignment, 1, -1)
+    maps = jnp.moveaxis(seen.proposed.parts.assignment, 1, -1)
     returned = jnp.moveaxis(transforms.apply_to_images(moved, maps), -1, 1)
     source = transforms.source_grid(moved, *other.shape[2:])
     inside = jnp.all((source >= 0) & (source <= 1), axis=-1)
@@ -158,36 +171,36 @@ def _total_correlation(seen: Seen) -> jax.Array:
 
 
 def _background_presence(seen: Seen) -> jax.Array:
-    background = seen.outputs.parts.background
+    background = seen.proposed.parts.background
     if background is None:
         raise UserError("loss term 'background_presence' needs a part method with a background; found none")
     return background_presence(background).mean()
 
 
 def _tanh_presence(seen: Seen) -> jax.Array:
-    scores = seen.outputs.parts.scores
+    scores = seen.proposed.parts.scores
     if scores is None:
         raise UserError("loss term 'tanh_presence' needs a part method with scores; found none")
     return tanh_presence(scores)
 
 
 def _of_outputs(term: Callable[[PartOutputs], jax.Array], seen: Seen) -> jax.Array:
-    return term(seen.outputs)
+    return term(seen.proposed)
 
 
 TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     **{name: functools.partial(_of_outputs, term) for name, term in PART_TERMS.items()},
     "alignment": lambda seen: alignment(
-        seen.outputs.parts.assignment, seen.second("alignment").parts.assignment
+        seen.proposed.parts.assignment, as_proposed(seen.second("alignment")).parts.assignment
     ).mean(),
     "assignment_agreement": lambda seen: assignment_agreement(
-        seen.outputs.parts.similarity, seen.outputs.parts.assignment
+        seen.proposed.parts.similarity, seen.proposed.parts.assignment
     ).mean(),
     "background_presence": _background_presence,
     "class_usage": lambda seen: class_usage(seen.params["head"]["kernel"]),
     "cluster": _cluster,
     "code_decorrelation": lambda seen: code_decorrelation(seen.outputs.codes),
-    "decisiveness": lambda seen: decisiveness(seen.outputs.parts.similarity).mean(),
+    "decisiveness": lambda seen: decisiveness(seen.proposed.parts.similarity).mean(),
     "dip": lambda seen: dip_i(_posterior(seen, "dip").mean),
     "equivariance": _equivariance,
     "gaussian_kl": _gaussian_kl,
