@@ -205,25 +205,18 @@ class PartGallery:
 
 
 @dataclasses.dataclass(frozen=True)
-class FewshotPage:
-    """Everything the few-shot report shows; a section whose record is empty is left out.
+class Page:
+    """What every report shows; a section whose record is empty is left out.
 
     Attributes:
         title, conclusion: the heading, and one sentence in plain words that says what came out.
         results: the rows of the main table.
         facts: a few `{what: value}` shown under the conclusion (data, episodes, ways, shots).
         measure, lower_is_better, chance: what `Result.value` is, its direction, and chance level in [0, 1].
-        shots: support images a class, of which each episode's picture shows one.
         results_note: a sentence under the table.
-        history: the rows of `metrics.jsonl`.
         discovery: part discovery scores.
-        episodes, failures: predictions drawn; failures compare the predicted class with the true one.
-        gallery: what each part looks at.
-        part_names: K names used beside the numbers of the parts.
-        level: which level of explanation the pictures have, in a sentence.
         notes: caveats, a sentence each.
         provenance: `{what: value}`: seed, versions, device, wall time, data fingerprint, test evaluations.
-        config: the run's config, shown folded.
         command: the command that makes the page again.
     """
 
@@ -234,76 +227,70 @@ class FewshotPage:
     measure: str = "accuracy"
     lower_is_better: bool = False
     chance: float | None = None
-    shots: int = 1
     results_note: str = ""
-    history: Sequence[Mapping[str, object]] = ()
     discovery: Discovery | None = None
-    episodes: tuple[EpisodePicture, ...] = ()
-    failures: tuple[EpisodePicture, ...] = ()
-    gallery: PartGallery | None = None
-    part_names: tuple[str, ...] = ()
-    level: str = ""
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
     command: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifyPage:
-    """Everything the report of a classifier shows; a section whose record is empty is left out.
+class RunPage(Page):
+    """What the report of one run shows besides.
 
     Attributes:
-        title, conclusion, results, facts, measure, lower_is_better, chance, results_note, history, discovery,
-            gallery, part_names, level, notes, provenance, config, command: as in `FewshotPage`.
-        audit: how far each explanation of this model agrees with what was measured on it.
-        model_facts: a few `{what: value}` measured on the model itself, shown above the audit.
-        predictions, failures: predictions drawn, beside one example image of each likely class.
+        history: the rows of `metrics.jsonl`.
+        failures: predictions that went wrong, drawn; the predicted class beside the true one.
+        gallery: what each part looks at.
+        part_names: K names used beside the numbers of the parts.
+        level: which level of explanation the pictures have, in a sentence.
+        config: the run's config, shown folded.
     """
 
-    title: str
-    conclusion: str
-    results: tuple[Result, ...] = ()
-    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    measure: str = "accuracy"
-    lower_is_better: bool = False
-    chance: float | None = None
-    results_note: str = ""
     history: Sequence[Mapping[str, object]] = ()
-    audit: Discovery | None = None
-    model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    discovery: Discovery | None = None
-    predictions: tuple[EpisodePicture, ...] = ()
     failures: tuple[EpisodePicture, ...] = ()
     gallery: PartGallery | None = None
     part_names: tuple[str, ...] = ()
     level: str = ""
-    notes: tuple[str, ...] = ()
-    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    command: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class ComparePage:
-    """Presets by seeds: the rows carry `seeds`; the other fields are those of `FewshotPage`.
+class FewshotPage(RunPage):
+    """Everything the few-shot report shows.
 
-    `histories` holds, by preset, the `metrics.jsonl` rows of each of its runs; `sections` further tables by title.
+    Attributes:
+        shots: support images a class, of which each episode's picture shows one.
+        episodes: queries drawn beside the supports.
     """
 
-    title: str
-    conclusion: str
-    results: tuple[Result, ...]
-    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    measure: str = "accuracy"
-    lower_is_better: bool = False
-    chance: float | None = None
-    results_note: str = ""
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(
-        default_factory=dict
-    )
-    discovery: Discovery | None = None
+    shots: int = 1
+    episodes: tuple[EpisodePicture, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyPage(RunPage):
+    """Everything the report of a classifier shows.
+
+    Attributes:
+        audit: how far each explanation of this model agrees with what was measured on it.
+        model_facts: a few `{what: value}` measured on the model itself, shown above the audit.
+        predictions: predictions drawn, beside one example image of each likely class.
+    """
+
+    audit: Discovery | None = None
+    model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    predictions: tuple[EpisodePicture, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparePage(Page):
+    """Presets by seeds: the rows carry `seeds`.
+
+    Attributes:
+        histories: by preset, the `metrics.jsonl` rows of each of its runs.
+        sections: further tables by title.
+    """
+
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(default_factory=dict)
     sections: tuple[tuple[str, Discovery], ...] = ()
-    notes: tuple[str, ...] = ()
-    provenance: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    command: str = ""
