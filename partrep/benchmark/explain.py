@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep.benchmark.timing import Numbers, Program, Settings, interleaved, peak_bytes, prefixed, rate, ratios
+from partrep.benchmark.timing import Numbers, Program, Settings, interleaved, peak_bytes, prefixed, ratios
 from partrep.data import birds
 from partrep.explain import bound
 from partrep.explain.gradients import saliency, smooth_grad
@@ -52,8 +53,9 @@ class Ready:
     def __init__(self, seconds: float, function: Explain, *arguments: Any):
         self.arguments, self.runs = arguments, 1
         self.program = Program(jax.jit(function), *arguments)
-        if seconds:
-            self.runs = max(1, round(seconds * rate(self, amount=1, seconds=0.0)))
+        start = time.perf_counter()
+        self()
+        self.runs = max(1, round(seconds / (time.perf_counter() - start)))
 
     def __call__(self) -> None:
         """Explains the images, each time waiting for the maps."""

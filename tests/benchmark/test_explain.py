@@ -69,7 +69,7 @@ def test_a_suite_of_three_methods(tiny, seen, monkeypatch):
 def test_a_fast_explanation_runs_again_and_again():
     ran = []
     call = explain.Ready(0.2, lambda x: x + 1, jnp.ones(3))
-    assert call.runs > 100  # a microsecond's work
+    assert call.runs > 10  # a small part of a millisecond each
     call.program, call.runs = lambda *arguments: ran.append(arguments), 5
     call()
     assert len(ran) == 5
