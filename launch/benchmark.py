@@ -33,7 +33,7 @@ flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
 flags.DEFINE_integer("pairs", 20, "rounds of the interleaved measurements", flag_values=FLAGS)
 flags.DEFINE_integer("batch", 32, "batch size of the suite parts", flag_values=FLAGS)
 flags.DEFINE_integer("image", 224, "side of the images of the suite parts", flag_values=FLAGS)
-flags.DEFINE_float("seconds", 2.0, "time for each number of the suite data", flag_values=FLAGS)
+flags.DEFINE_float("seconds", 2.0, "time for each number of the suite data; a quarter for explain", flag_values=FLAGS)
 flags.DEFINE_bool("smoke", False, "tiny shapes, to see that it runs; the numbers mean nothing", flag_values=FLAGS)
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"

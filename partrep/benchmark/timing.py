@@ -30,7 +30,7 @@ class Settings:
         pairs: rounds of the interleaved measurements.
         batch, image: batch size, and side of the images in pixels, of the suite `parts`.
         backbone: fields of ResNet-18 that differ from the reported ones.
-        seconds: how long each number of the suite `data` is measured.
+        seconds: how long each number of the suite `data` is measured; of `explain`, a quarter of it in each round.
         configs: presets by name, for the suite `train`; the last is the one without a part method.
         levels: fields of `levels.Amounts` that differ from the reported ones.
         explained: the classification whose model the suite `explain` explains.
