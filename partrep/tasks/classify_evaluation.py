@@ -27,6 +27,9 @@ from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MODEL = "model"
+MOST_SHARED = 64
+"""With more parts than this they belong to classes, and are no parts of birds to be compared with the true ones."""
+
 OWN = ("location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
@@ -62,13 +65,14 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     shifted = {name: correct(task, variables, images) for name, images in data.shifted.items()}
     found = audit_model(task, variables) if audits else None
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
-    several = test.at(np.arange(1))["assignment"].shape[1] > 1
-    discovery = discovery_scores(held_out, test) if several and data.test.truth is not None else {}
+    parts = test.at(np.arange(1))["assignment"].shape[1]
+    shared = 1 < parts <= MOST_SHARED and data.test.truth is not None
+    discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
     row = result_row(right[MODEL], {name: values for name, values in shifted.items()}, data.test.labels)
     page = _page(task, row, found, discovery)
-    if several:
+    if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
         results=flat(task, variables, row, found, discovery) | isolated | codes,
