@@ -9,7 +9,7 @@ import numpy as np
 from partrep.metrics.intervals import Interval, mean_interval
 from partrep.report.comparison import Run, over_seeds, paired
 from partrep.report.content import Discovery, Score
-from partrep.tasks.classify_evaluation import AUDITED, OWN, own_explanation
+from partrep.tasks.classify_evaluation import AUDITED, OWN, of_the_model, own_explanation
 
 SUMMARY = {
     "accuracy": ("test/accuracy", "share of the test images recognised"),
@@ -73,10 +73,8 @@ def _audited(run: Run) -> list[str]:
 
 
 def post_hoc(names: Sequence[str]) -> list[str]:
-    """Of the audited names, the explanations after the fact: neither the model's own, nor baselines, nor untrained."""
-    from partrep.explain.credit import BASELINES
-
-    return [name for name in names if name not in (*OWN, *BASELINES, "oracle") and not name.startswith("untrained")]
+    """Of the audited names, the explanations of the trained model after the fact: not its own contributions."""
+    return [name for name in of_the_model(names) if name not in OWN]
 
 
 def _over(values: Sequence[float]) -> Interval:

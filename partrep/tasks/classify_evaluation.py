@@ -12,6 +12,7 @@ import numpy as np
 from partrep.explain import bound
 from partrep.explain.auditing import AGREE, LOWER_IS_BETTER, SCORES, Audit, score
 from partrep.explain.contributions import level
+from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
@@ -80,6 +81,15 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
 def own_explanation(names: Sequence[str]) -> str:
     """The explanation by which a model stands: the exact contributions of its locations, or else of its parts."""
     return next(name for name in OWN if name in names)
+
+
+def of_the_model(names: Sequence[str]) -> list[str]:
+    """Of the audited names, the explanations of the trained model: no baseline, no oracle, nothing untrained.
+
+    >>> of_the_model(["random", "oracle", "contributions", "untrained: contributions", "grad-cam"])
+    ['contributions', 'grad-cam']
+    """
+    return [name for name in names if name not in (*BASELINES, "oracle") and not name.startswith("untrained")]
 
 
 def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -214,7 +224,7 @@ def conclusion(row: Result, found: Audit | None) -> str:
     said = f"{100 * row.value:.1f} % of the test images are recognised"
     if found is None or not found.valid:
         return f"{said}." if found is None else f"{said}; its explanations could not be scored."
-    known = {name: scores["correctness"] for name, scores in found.scores.items() if name not in ("oracle",)}
+    known = {name: found.scores[name]["correctness"] for name in of_the_model(tuple(found.scores))}
     best = max(known, key=lambda name: known[name].mean)
     value = known[best].mean
     agreement = f"agree best with what its logits depend on (rank correlation {value:.2f})"
