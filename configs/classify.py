@@ -215,8 +215,11 @@ SEARCH = {
 
 def _smoke(config: ConfigDict) -> ConfigDict:
     config.data.images = (2, 2, 2)
+    if config.model.backbone.name == "patchnet":  # the same map of 16x16, of fewer pixels
+        config.data.size = 16
+        config.model.backbone.update(widths=(16,), depths=(1,), patch=1)
     for stage in config.stages.values():
         stage.steps, stage.batch_size = min(stage.steps, 2), 8
     config.train.checkpoint_every = 2
-    config.evaluation.update(discovery_images=16, pictures=1, audit_images=0, codes=False, explanations=("hires-cam",))
+    config.evaluation.update(discovery_images=8, pictures=1, audit_images=0, codes=False, explanations=("hires-cam",))
     return config

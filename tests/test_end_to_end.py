@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -23,9 +24,11 @@ from PIL import Image, ImageDraw
 
 from launch import main, runner
 from partrep.data.tfds import import_tfds
+from partrep.evaluate import discovery
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FEWSHOT = "--config=configs/fewshot.py"
+CLASSIFY = "--config=configs/classify.py"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,55 @@ def test_birds(preset, tmp_path, monkeypatch, capsys):
         again, provenance = numbers(tmp_path)
         assert again == results and (tmp_path / "metrics.jsonl").read_text() == trained
         assert provenance["test_evaluations"] == 2 * 5  # by both starts: four readers, one of them on a further kind
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Programs are compiled quickly, whatever they then take, and intervals of discovery rest on few draws."""
+    few = functools.partial(discovery.resampled_scores, resamples=4)
+    monkeypatch.setattr(discovery, "resampled_scores", few)
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
+    ("landmarks", 2, ("audit", "predictions")),
+    ("landmarks_tv", 2, ()),
+    ("slots", 2, ()),
+    ("prototypes", 1, ("predictions",)),
+    ("exclusive", 1, ("predictions",)),
+    ("regions", 0, ()),
+    ("assigned", 2, ()),
+    ("gap", 2, ()),
+    ("slots,readout=isolated", 3, ()),
+    ("landmarks,bottleneck=binary", 1, ()),
+    ("slots,bottleneck=disentangled", 2, ()),
+    ("landmarks,bottleneck=generative", 2, ()),
+]
+
+
+@pytest.mark.parametrize("argument, level, shown", CLASSIFIERS)
+def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
+    preset, _, keys = argument.partition(",")
+    argv = [f"{CLASSIFY}:{preset},smoke,{keys}", f"--workdir={tmp_path}"]
+    argv += [f"--config.evaluation.{n}={int(s in shown)}" for n, s in (("audit_images", "audit"), ("pictures", "predictions"))]
+    if preset == "prototypes":  # the other two stages have the losses of these, and nothing at their end
+        argv += ["--config.stages.warm.steps=0", "--config.stages.pruned.steps=0"]
+    check_run(tmp_path, launch(monkeypatch, capsys, *argv))
+    results, provenance = numbers(tmp_path)
+    assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
+    assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown)
+    assert ("discovery/model/iou_mean" in results) == (preset != "gap")
+    assert ("audit/contributions/correctness" in results) == ("audit" in shown)
+    page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
+    found = {name for name in ("audit", "discovery", "parts", "predictions") if f'id="{name}"' in page}
+    assert found == {*shown, *(() if preset == "gap" else ("discovery", "parts"))}
+    config = json.loads((tmp_path / "config.json").read_text())
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}
+    assert {name.removeprefix("loss/") for name in last if name.startswith("loss/")} == weighed
 
 
 def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys, compiled):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -91,9 +91,18 @@ def own_explanation(names: Sequence[str]) -> str:
     return next(name for name in OWN if name in names)
 
 
-def post_hoc(names: Iterable[str]) -> list[str]:
-    """Of the audited names, the explanations after the fact: neither the model's own, nor baselines, nor untrained."""
-    return [name for name in names if name not in (*OWN, *BASELINES, "oracle") and not name.startswith("untrained")]
+def of_the_model(names: Sequence[str]) -> list[str]:
+    """Of the audited names, the explanations of the trained model: no baseline, no oracle, nothing untrained.
+
+    >>> of_the_model(["random", "oracle", "contributions", "untrained: contributions", "grad-cam"])
+    ['contributions', 'grad-cam']
+    """
+    return [name for name in names if name not in (*BASELINES, "oracle") and not name.startswith("untrained")]
+
+
+def post_hoc(names: Sequence[str]) -> list[str]:
+    """Of the audited names, the explanations of the trained model after the fact: not its own contributions."""
+    return [name for name in of_the_model(names) if name not in OWN]
 
 
 def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -217,8 +226,8 @@ def conclusion(row: Result, found: Audit | None) -> str:
     if not found.valid:
         return f"{said}; its explanations could not be scored."
     value = {name: scores["correctness"].mean for name, scores in found.scores.items()}
-    own, best = own_explanation(list(value)), max(post_hoc(value), key=value.__getitem__, default="")
-    others = f", the best of {len(post_hoc(value))} after the fact, {best}, {value[best]:.2f}" if best else ""
+    own, best = own_explanation(list(value)), max(post_hoc(list(value)), key=value.__getitem__, default="")
+    others = f", the best of {len(post_hoc(list(value)))} after the fact, {best}, {value[best]:.2f}" if best else ""
     return (
         f"{said}. With what its logits really depend on, its own {own} agree by a rank correlation of {value[own]:.2f}"
         f"{others} (chance 0)."

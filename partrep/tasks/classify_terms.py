@@ -139,7 +139,7 @@ def _reconstruction(seen: Seen) -> jax.Array:
 def _recombination(seen: Seen) -> jax.Array:
     """The logits of a cut-and-paste of two images against what their cells contribute to their own."""
     other, pasted = seen.second("recombination"), seen.pasted
-    if pasted is None or seen.model is None:
+    if pasted is None or seen.model is None or seen.image is None:  # kept features have other neighbours in a batch
         raise UserError("loss term 'recombination' needs the view 'recombined' and pixels; found another")
     apply = functools.partial(seen.model.apply, {"params": seen.params, **seen.model_state})
 

@@ -12,7 +12,7 @@ import pytest
 
 import partrep
 from launch import compare, record, runner
-from partrep.report.content import FewshotPage, Result
+from partrep.report.content import ClassifyPage, FewshotPage, Result
 from partrep.tasks.outcome import Outcome
 
 FEWSHOT = "configs/fewshot.py"
@@ -135,3 +135,84 @@ def test_a_run_that_fails_ends_the_comparison_with_its_code(tmp_path, monkeypatc
         "--config.seed=0",
         f"--workdir={tmp_path / 'work' / 'parts-0'}",
     ]
+
+
+CLASSIFY = "configs/classify.py"
+
+
+def test_each_seed_runs_in_each_world_and_the_backbone_comes_first(tmp_path):
+    planned = compare.plan(
+        f"{CLASSIFY}:smoke", ["slots", "gap"], [3, 5], tmp_path, ["--config.dtype=float32"], [100, 101], "gap"
+    )
+    assert [run.folder.name for run in planned] == [
+        f"{what}-{seed}-world{world}"
+        for seed in (3, 5)
+        for world in (100, 101)
+        for what in ("backbone", "slots", "gap")
+    ]
+    given = ("--config.dtype=float32", "--config.seed=3", "--config.data.world=101")
+    folder = tmp_path / "backbone-3-world101"
+    unseen = ("--config.evaluation.audit_images=0", "--config.evaluation.pictures=0")
+    assert planned[3].arguments == (f"--config={CLASSIFY}:gap,smoke", *given, *unseen, f"--workdir={folder}")
+    taken = f"--config.backbone_from={folder}"
+    assert planned[4].arguments == (
+        f"--config={CLASSIFY}:slots,smoke", *given, taken, f"--workdir={tmp_path / 'slots-3-world101'}"
+    )  # fmt: skip
+    assert (planned[5].config.data.world, planned[5].config.backbone_from) == (101, str(folder))
+    assert planned[3].config.backbone_from == "" and planned[3].config.data.world == 101
+    assert [run.folder.name for run in compare.compared(planned[:3])] == ["slots-3-world100", "gap-3-world100"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "worlds", "backbone", "message"),
+    [
+        (["--config.data.world=7"], [100], None, "--config.data.world is set by --worlds; expected one of the two"),
+        ([], [None], "pixels", "unknown preset 'pixels'"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(tmp_path, overrides, worlds, backbone, message):
+    with pytest.raises(partrep.UserError, match=message):
+        compare.plan(f"{CLASSIFY}:smoke", ["slots", "gap"], [0], tmp_path, overrides, worlds, backbone)
+
+
+@pytest.mark.parametrize("worlds", ["100,100", "100,0100", "first", "-1"])
+def test_worlds_are_different_whole_numbers(tmp_path, worlds):
+    with pytest.raises(partrep.UserError, match="--worlds="):
+        call(tmp_path, f"--config={CLASSIFY}:smoke", "--presets=slots,gap", f"--worlds={worlds}")
+
+
+def leave_classifier(planned: compare.Planned) -> None:
+    """Leaves what a finished classification run leaves: two classes, four audited images, other numbers by world."""
+    world, seed = planned.config.data.world, planned.seed
+    lead = 0.25 * (planned.preset == "slots")
+    classes = np.array([0.25, 0.5]) + lead + 0.001 * world + 0.01 * seed
+    audited = {"contributions": np.array([0.5, 0.25, 0.5, 0.75]) + lead, "hires-cam": np.full(4, 0.125 * (world % 2))}
+    results = {"test/accuracy": float(classes.mean()), "model/level": 2, "model/parameters": 2000 + world}
+    results |= {"model/part_effect": 2.0, "model/background_effect": 0.5, "model/interaction": 0.1, "model/agreement": 0.9}
+    episodes = {"model": classes} | {f"audit: {name}": values for name, values in audited.items()}
+    row = Result("model", float(classes.mean()), reference=True)
+    outcome = Outcome(results, (row,), ClassifyPage("t", "c", chance=0.5), episodes, {"test": f"birds{world}"}, 2)
+    with record.claimed(planned.folder, planned.config):
+        (planned.folder / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+        record.save_results(planned.folder, outcome, record.provenance(planned.config, outcome, 10.0))
+
+
+def test_the_worlds_of_a_seed_count_as_one_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "train", lambda missing: [leave_classifier(run) for run in missing])
+    call(tmp_path, f"--config={CLASSIFY}:smoke", "--presets=slots,gap", "--seeds=0,1", "--worlds=100,101")
+    saved = json.loads((tmp_path / "work" / "compare.json").read_text())
+    # Classes 0.25 and 0.5, worlds 100 and 101, seeds 0 and 1: means over all of them.
+    assert saved["novel/model/accuracy"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.005)
+    assert saved["novel/model_minus_gap_model"] == pytest.approx(0.25)
+    assert saved["novel/model/accuracy_run1"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.01)
+    assert saved["mean/slots/model/parameters"] == pytest.approx(2100.5)
+    assert saved["provenance"]["runs"][:4] == [f"{p}-0-world{w}" for w in (100, 101) for p in ("slots", "gap")]
+    assert saved["provenance"]["test_evaluations"] == 16
+    printed = capsys.readouterr().out
+    page = (tmp_path / "work" / "report" / "index.html").read_text()
+    for title in ("The models", "Every explanation on every model"):
+        assert f"\n{title}\n" in printed and title in page
+    # Own correctness 0.75 on slots and 0.5 on gap; hires-cam 0 and 0.125 by world.
+    rows = {line.split("  ")[0]: line for line in printed.splitlines()}
+    assert "0.750" in rows["contributions"] and "0.500" in rows["contributions"]
+    assert "0.062" in rows["hires-cam"] and "0.688" in rows["hires-cam"] and "0.438" in rows["hires-cam"]

@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from partrep.losses import alignment, cluster, separation, tanh_presence, wrong_class_l1
+from partrep.losses import alignment, cluster, recombination, separation, tanh_presence, wrong_class_l1
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
 
@@ -26,6 +26,7 @@ def losses(params, b):
     d, where, maps = b["scores"] * params["prototypes"].sum(), b["where"], [b[n].transpose(0, 3, 1, 2) for n in ("first", "second")]
     return {
         "cluster": mean_where(cluster(d, classes, b["labels"]), where),
+        "recombination": recombination(d, b["scores"]),
         "separation": mean_where(separation(d, classes, b["labels"]), where),
         "alignment": mean_where(alignment(*maps), where),
         "tanh_presence": tanh_presence(0.2 * d, where),

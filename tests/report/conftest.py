@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from partrep.report.content import (
+    ClassifyPage,
     ComparePage,
     Discovery,
     EpisodePicture,
@@ -118,6 +121,24 @@ def fewshot(results, episode, gallery) -> FewshotPage:
         config={"model": {"parts": 8}},
         command="python -m launch.main --config=configs/fewshot.py",
     )
+
+
+@pytest.fixture
+def classify(fewshot) -> ClassifyPage:
+    """A page with every section."""
+    audit = Discovery(
+        rows=(
+            Score("contributions", {"correctness": 0.731, "spill": 0.125}, {"correctness": (0.7, 0.762)}, reference=True),
+            Score("occlusion", {"correctness": 0.412}),
+        ),
+        lower_is_better=frozenset({"spill"}),
+        descriptions={"correctness": "rank correlation with exact Shapley values"},
+        note="Birds are rendered again with one thing changed.",
+    )
+    names = [field.name for field in dataclasses.fields(ClassifyPage) if hasattr(fewshot, field.name)]
+    same = {name: getattr(fewshot, name) for name in names}
+    facts = {"share that no sum over parts explains": 0.0875}
+    return ClassifyPage(**same, audit=audit, model_facts=facts, predictions=fewshot.episodes)
 
 
 @pytest.fixture

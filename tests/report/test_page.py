@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from partrep.report import page
-from partrep.report.content import FewshotPage, PartGallery
+from partrep.report.content import ClassifyPage, FewshotPage, PartGallery
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -207,3 +207,59 @@ def test_comparison_shows_seeds_and_curves(comparison):
     text = page.render_compare(comparison)
     assert "Each seed" in text and "71.0 · 72.5 · 73.7" in text
     assert 'id="curves"' in text and "pooled" in text
+
+
+SECTIONS = {
+    "results": ("results", ()), "predictions": ("predictions", ()), "failures": ("failures", ()),
+    "audit": ("audit", None), "parts": ("gallery", None), "discovery": ("discovery", None), "curves": ("history", ()),
+}  # fmt: skip
+
+
+def test_the_page_of_a_classifier_has_every_section(classify):
+    text = page.render_classify(classify)
+    checker = Checker(text)
+    ids = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
+    assert ids == ["results", "predictions", "failures", "audit", "parts", "discovery", "curves", "notes", "provenance"]
+    assert [a["href"] for a in checker.all("a")] == [f"#{name}" for name in ids]
+    assert len(checker.all("h1")) == 1 and all(attributes.get("alt") for attributes in checker.all("img"))
+    levels = [int(tag[1]) for tag, _ in checker.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for shown in (
+        "classification report", "72.4 ± 0.8", "0.731 ± 0.031", "0.125", "0.412", "0.0875", "+2.25", "−0.40",
+        "share that no sum over parts explains", "rank correlation with exact Shapley values", "Image 1", "Failure 1",
+        "Birds are rendered again with one thing changed.", "took <b>finch</b> for <b>robin</b>", "mostly the wing",
+    ):  # fmt: skip
+        assert shown in text, shown
+    said = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert said.count("one thing changed") == 1 and "Example image" in said and "Support image" not in said
+    assert not re.search(r"@import|url\(|https?://|fetch\(", text)
+    for _, attributes in checker.tags:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("data:", "#")), attributes
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_classifiers_section_without_content_is_left_out(classify, section):
+    field, nothing = SECTIONS[section]
+    text = page.render_classify(dataclasses.replace(classify, **{field: nothing}))
+    Checker(text)
+    assert f'id="{section}"' not in text and f'href="#{section}"' not in text and text.count("<section") == 8
+
+
+def test_a_bare_classifier_is_a_title_and_a_sentence(tmp_path):
+    bare = page.render_classify(ClassifyPage("A title", "A sentence."))
+    assert "<section" not in bare and "<script" not in bare and "A sentence." in bare
+    Checker(bare)
+    path = page.write_report(tmp_path / "index.html", ClassifyPage("A title", "A sentence."))
+    assert path.read_text(encoding="utf-8") == bare
+
+
+def test_failures_alone_bring_the_legend_of_the_drawings(classify):
+    both, alone = (page.render_classify(dataclasses.replace(classify, **each)) for each in ({}, {"predictions": ()}))
+    assert both.count('class="legend"') == alone.count('class="legend"') == 1
+
+
+def test_further_tables_of_a_comparison_are_shown(comparison, classify):
+    text = page.render_compare(dataclasses.replace(comparison, sections=(("The <models>", classify.audit),)))
+    Checker(text)
+    assert "The &lt;models&gt;" in text and "0.731 ± 0.031" in text and "one thing changed" in text

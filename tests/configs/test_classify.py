@@ -1,0 +1,96 @@
+"""The presets of the classification config: the same budget for all, and searches that fit what they search."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+import partrep
+from configs import classify
+from partrep.tasks.classify import STAGES
+from partrep.tasks.classify_push import AT_END
+from partrep.tasks.classify_terms import TERMS
+
+PRESETS = list(classify.PRESETS)
+MADE = {preset: classify.get_config(preset) for preset in PRESETS}
+
+
+def value(config: Mapping, path: str):
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_preset_is_a_config_of_its_own_name(preset, smoke):
+    config = classify.get_config(f"{preset},smoke" if smoke else preset)
+    assert config.preset == preset + ("-smoke" if smoke else "")
+    assert json.loads(config.to_json())["task"] == "classify"
+    assert config.model.method.name == ("landmarks" if preset == "landmarks_tv" else preset)
+    if smoke:
+        assert sum(stage.steps for stage in config.stages.values()) <= 8
+        assert config.evaluation.audit_images == 0 and config.data.size // config.model.backbone.patch == 16
+
+
+def test_the_default_is_the_first_preset_and_a_smoke_keeps_its_stages_and_losses():
+    assert classify.get_config() == MADE["landmarks"]
+    for preset in PRESETS:
+        small = classify.get_config(f"{preset},smoke")
+        assert small.losses == MADE[preset].losses and list(small.stages) == list(MADE[preset].stages)
+        assert small.model.head == MADE[preset].model.head and small.model.method == MADE[preset].model.method
+
+
+def test_all_presets_have_the_same_budget_data_and_evaluation():
+    first = MADE["gap"]
+    for config in MADE.values():
+        assert sum(stage.steps for stage in config.stages.values()) == 600
+        assert {stage.batch_size for stage in config.stages.values()} == {64}
+        assert (config.data, config.evaluation, config.train) == (first.data, first.evaluation, first.train)
+        assert config.model.backbone == first.model.backbone and config.seed == first.seed
+
+
+def test_what_configs_name_exists():
+    assert set(classify.LOSSES) == set(TERMS)
+    for config in MADE.values():
+        assert set(config.losses) == set(TERMS) and set(config.stages) <= set(STAGES)
+        assert {stage.at_end for stage in config.stages.values()} <= {"", *AT_END}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_search_is_six_settings_of_values_that_the_preset_has(preset):
+    count = 1
+    for path, values in classify.SEARCH[preset]:
+        count *= len(set(values))
+        assert {type(each) for each in values} == {type(value(MADE[preset], path))}
+    assert count == 6 and set(classify.SEARCH) == set(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_rate_of_the_search_is_the_one_of_its_joint_stage(preset):
+    assert value(MADE[preset], classify.RATES[0]) == MADE[preset].stages.joint.optimizer.learning_rate
+
+
+def test_keys_reach_the_config():
+    changed = classify.get_config("slots,level=hard,backbone=conv4,readout=isolated")
+    assert (changed.data.level, changed.model.backbone.name, changed.model.readout.name) == ("hard", "conv4", "isolated")
+    assert changed.losses.proposal == 1.0 and changed.model.proposal_head.name == "concat"
+    for name, terms in classify.BOTTLENECK_LOSSES.items():
+        config = classify.get_config(f"landmarks_tv,bottleneck={name}")
+        assert {term: config.losses[term] for term in terms} == terms
+        assert config.losses.total_variation == MADE["landmarks_tv"].losses.total_variation
+        assert ("decoder" in config.model) == (name == "generative")
+    assert MADE["landmarks"].losses.bit_balance == 0 and "decoder" not in MADE["landmarks"].model
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *(f"{preset},readout=isolated" for preset in ("prototypes", "regions", "gap")),
+        *(f"{preset},bottleneck=binary" for preset in PRESETS if preset not in classify.WITH_VECTORS),
+    ],
+)
+def test_a_key_without_meaning_for_the_preset_is_refused(argument):
+    preset, _, key = argument.partition(",")
+    with pytest.raises(partrep.UserError, match=f"preset '{preset}' has no key '{key.partition('=')[0]}'"):
+        classify.get_config(argument)

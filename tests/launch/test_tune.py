@@ -1,0 +1,113 @@
+"""The search for settings, with the trainings replaced: what it tries, keeps, refuses and writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import partrep
+from configs import classify as presets
+from launch import runner, tune
+from partrep.tasks import classify
+
+CLASSIFY = "configs/classify.py"
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """What was trained: (argument, world, setting as the command line gives it, overrides)."""
+    made = []
+
+    def accuracy(argument, world, setting, overrides):
+        made.append((argument, world, tune.named(setting), tuple(overrides)))
+        return 0.1 * world + 0.01 * len(made)
+
+    monkeypatch.setattr(tune, "validation_accuracy", accuracy)
+    return made
+
+
+def call(tmp_path, *argv):
+    arguments = [f"--config={CLASSIFY}:smoke,level=easy", "--presets=gap,slots", f"--out={tmp_path / 'found' / 'tuned.json'}"]
+    tune.main(runner.parse_flags(tune.FLAGS, ["tune", *arguments, *argv]))
+    return json.loads((tmp_path / "found" / "tuned.json").read_text())
+
+
+def test_six_settings_of_each_preset_in_each_world(tried, tmp_path, capsys):
+    found = call(tmp_path, "--worlds=0,3", "--config.seed=4")
+    provenance = found.pop("provenance")
+    assert provenance["device"] and provenance["date"] and "launch.tune" in provenance["command"]
+    assert list(found) == ["gap", "slots"] and len(tried) == len(set(tried)) == 2 * 2 * 6
+    for preset, settings in found.items():
+        assert list(settings) == sorted(tune.named(setting) for setting in tune.settings(presets.SEARCH[preset]))
+        assert all(set(worlds) == {"0", "3"} for worlds in settings.values())
+        arguments = {each[0] for each in tried if each[2] in settings}
+        assert f"{CLASSIFY}:{preset},smoke,level=easy" in arguments
+    assert {each[3] for each in tried} == {("--config.seed=4",)}
+    # The last of each preset's settings scored best in both worlds.
+    printed = capsys.readouterr().out.splitlines()
+    best = list(tune.settings(presets.SEARCH["gap"]))[-1]
+    assert f"gap: {tune.named(best)}, {(0.06 + 0.3 + 0.12) / 2:.3f}" in printed
+    assert printed[-1] == f"tuning: {tmp_path / 'found' / 'tuned.json'}"
+
+
+def test_what_was_found_is_kept(tried, tmp_path):
+    first = call(tmp_path, "--presets=gap", "--worlds=0")
+    tried.clear()
+    again = call(tmp_path, "--worlds=0,1")
+    assert [(argument.partition(":")[2].partition(",")[0], world) for argument, world, *_ in tried] == [
+        *[("gap", 1)] * 6, *[("slots", 0)] * 6, *[("slots", 1)] * 6
+    ]  # fmt: skip
+    for setting, worlds in first["gap"].items():
+        assert again["gap"][setting]["0"] == worlds["0"]
+
+
+def test_a_search_that_is_cut_off_has_written_what_it_found(tried, tmp_path, monkeypatch):
+    def stop(*_):
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        tried.append(1)
+        return 0.5
+
+    monkeypatch.setattr(tune, "validation_accuracy", stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path)
+    saved = json.loads((tmp_path / "found" / "tuned.json").read_text())
+    assert len([worlds for worlds in saved["gap"].values() if worlds == {"0": 0.5}]) == 3
+
+
+@pytest.mark.parametrize("worlds", ["100", "0,117", "-1", "a", ""])
+def test_worlds_to_report_on_are_refused(tried, tmp_path, worlds):
+    with pytest.raises(partrep.UserError, match="expected numbers under 100, worlds that are not reported on"):
+        call(tmp_path, f"--worlds={worlds}")
+    assert not tried and not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize("argument", ["--config=", "--presets=", "--out="])
+def test_what_is_missing_is_named(tried, tmp_path, argument):
+    with pytest.raises(partrep.UserError, match="expected --config=configs/TASK.py, --presets=a,b and --out=FILE.json"):
+        call(tmp_path, argument)
+
+
+def test_an_unknown_preset_lists_those_with_a_search(tried, tmp_path):
+    with pytest.raises(partrep.UserError, match="unknown preset with a search 'petals'; known: assigned, exclusive"):
+        call(tmp_path, "--presets=petals")
+
+
+def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(classify, "make", lambda config: seen.setdefault("config", config))
+    monkeypatch.setattr(classify, "train", lambda task, workdir: seen.setdefault("workdir", workdir))
+    monkeypatch.setattr(classify, "validate", lambda task, state: {"validation/accuracy": 0.25})
+    runner.parse_flags(tune.FLAGS, ["tune", "--backbone=runs/gap-0-world{world}"])
+    setting = list(tune.settings(presets.SEARCH["slots"]))[-1]
+    assert tune.validation_accuracy(f"{CLASSIFY}:slots,smoke", 7, setting, ["--config.seed=2"]) == 0.25
+    config = seen["config"]
+    assert (config.data.world, config.seed, config.backbone_from) == (7, 2, "runs/gap-0-world7")
+    assert (config.losses.spread, config.stages.joint.optimizer.learning_rate) == (0.5, 2e-2)
+    assert seen["workdir"] is None
