@@ -7,7 +7,8 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 (PIP-Net), regions (Huang and Li), assigned (DP-Net), gap.
 Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
-(landmarks, landmarks_tv, slots); backbone_from: --config.backbone_from=WORKDIR takes the backbone of a finished run.
+(landmarks, landmarks_tv, slots); recombination=off|on (those and gap). --config.backbone_from=WORKDIR takes the
+backbone of a finished run as it is.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+import partrep
 from configs import common
 from configs.fewshot import BACKBONES
 
@@ -49,9 +51,11 @@ KEYS = {
     "backbone": tuple(BACKBONES),
     "readout": ("ordinary", "isolated"),
     "bottleneck": tuple(BOTTLENECKS),
+    "recombination": ("off", "on"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
-PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS}
+PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
+              "recombination": (*WITH_VECTORS, "gap")}  # fmt: skip
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -61,7 +65,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
     PRESETS[preset](config)
     if preset in WITH_VECTORS:
         _use_bottleneck(config, keys["bottleneck"])
-    if keys["readout"] == "isolated":
+    isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
+    if isolated and recombined:
+        raise partrep.UserError("readout=isolated with recombination=on; expected one of them: isolated parts add up")
+    if recombined:
+        _recombine(config)
+    if isolated:
         _isolate(config)
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
@@ -175,6 +184,12 @@ def _use_bottleneck(config: ConfigDict, name: str) -> None:
     config.losses.update(BOTTLENECK_LOSSES.get(name, {}))
     if name == "generative":
         config.model.decoder = dict(name="parts", hidden=32)
+
+
+def _recombine(config: ConfigDict) -> None:
+    """Asks that what cells contribute add up in cut-and-paste images; the second view is then no warp."""
+    config.view = dict(name="recombined", cells=16, low=0.3, high=0.8)
+    config.losses.update(recombination=1.0, equivariance=0.0)
 
 
 def _isolate(config: ConfigDict) -> None:

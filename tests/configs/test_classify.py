@@ -94,3 +94,11 @@ def test_a_key_without_meaning_for_the_preset_is_refused(argument):
     preset, _, key = argument.partition(",")
     with pytest.raises(partrep.UserError, match=f"preset '{preset}' has no key '{key.partition('=')[0]}'"):
         classify.get_config(argument)
+
+
+def test_recombination_takes_the_place_of_warps():
+    made = classify.get_config("landmarks,recombination=on")
+    assert (made.view.name, made.losses.recombination, made.losses.equivariance) == ("recombined", 1.0, 0.0)
+    assert classify.get_config("landmarks").losses.recombination == 0.0
+    with pytest.raises(partrep.UserError, match="expected one of them"):
+        classify.get_config("slots,readout=isolated,recombination=on")
