@@ -233,6 +233,8 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     if config.model.backbone.name == "patchnet":  # the same map of 16x16, of fewer pixels
         config.data.size = 16
         config.model.backbone.update(widths=(16,), depths=(1,), patch=1)
+    if config.model.method.name == "prototypes":
+        config.model.method.per_class = 1
     for stage in config.stages.values():
         stage.steps, stage.batch_size = min(stage.steps, 2), 8
     config.train.checkpoint_every = 2

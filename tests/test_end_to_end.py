@@ -124,17 +124,15 @@ def hasty(monkeypatch):
 
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
     ("landmarks", 2, ("audit", "predictions")),
-    ("landmarks_tv", 2, ()),
-    ("slots", 2, ()),
+    ("landmarks_tv,bottleneck=generative", 2, ()),
+    ("slots,bottleneck=disentangled", 2, ()),
     ("prototypes", 1, ("predictions",)),
-    ("exclusive", 1, ("predictions",)),
+    ("exclusive", 1, ()),
     ("regions", 0, ()),
     ("assigned", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
     ("landmarks,bottleneck=binary", 1, ()),
-    ("slots,bottleneck=disentangled", 2, ()),
-    ("landmarks,bottleneck=generative", 2, ()),
 ]
 
 

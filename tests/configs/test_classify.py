@@ -38,7 +38,8 @@ def test_the_default_is_the_first_preset_and_a_smoke_keeps_its_stages_and_losses
     for preset in PRESETS:
         small = classify.get_config(f"{preset},smoke")
         assert small.losses == MADE[preset].losses and list(small.stages) == list(MADE[preset].stages)
-        assert small.model.head == MADE[preset].model.head and small.model.method == MADE[preset].model.method
+        assert small.model.head == MADE[preset].model.head and small.view == MADE[preset].view
+        assert small.model.method.name == MADE[preset].model.method.name
 
 
 def test_all_presets_have_the_same_budget_data_and_evaluation():

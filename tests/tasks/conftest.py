@@ -33,6 +33,8 @@ def small():
         config = presets.get_config(f"{argument.partition(',')[0]},smoke,{argument.partition(',')[2]}")
         config.data.size = SIDE
         config.model.backbone.update(widths=(8,), depths=(depth,), patch=2)
+        if config.model.method.name == "prototypes":
+            config.model.method.per_class = 4
         config.evaluation.batch_size = 5
         config.update(changes)
         data = ClassifyData(*map(colours, range(3)), {}, None, "", 3)
