@@ -5,8 +5,8 @@
 
 The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
 0, and never sees a test image; worlds to report on are refused. `{world}` in --backbone stands for the world's number.
-Writes FILE.json, `{preset: {setting: accuracy in each world and mean}}` with provenance, after every run; a run that is
-in it already is kept.
+Writes FILE.json, `{preset: {setting: {world: accuracy}}}` with provenance, after every run; a run that is in it already is
+kept, and a file of another config is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(overrides: list[str]) -> None:
     path, _, rest = FLAGS.config.partition(":")
     search = runner.load_module(path).SEARCH
     out = pathlib.Path(FLAGS.out)
-    found = json.loads(out.read_text()) if out.exists() else {}
+    found = read(out, overrides)
     for preset, world in itertools.product(FLAGS.presets, worlds()):
         for setting in settings(lookup(search, preset, "preset with a search")):
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
@@ -57,6 +57,15 @@ def main(overrides: list[str]) -> None:
         best = max(found[preset], key=lambda name: mean(found[preset][name]))
         print(f"{preset}: {best}, {mean(found[preset][best]):.3f}")
     print(f"tuning: {out}", flush=True)
+
+
+def read(out: pathlib.Path, overrides: list[str]) -> dict[str, Any]:
+    """What was found so far; refused where it was found of another config."""
+    found = json.loads(out.read_text()) if out.exists() else {}
+    of = {"config": FLAGS.config, "backbone": FLAGS.backbone, "overrides": sorted(overrides)}
+    if found.setdefault("of", of) != of:
+        raise UserError(f"{out} holds a search of {found['of']}; expected one of {of}, or another --out")
+    return found
 
 
 def worlds() -> list[int]:

@@ -40,7 +40,8 @@ def call(tmp_path, *argv):
 
 def test_six_settings_of_each_preset_in_each_world(tried, tmp_path, capsys):
     found = call(tmp_path, "--worlds=0,3", "--config.seed=4")
-    provenance = found.pop("provenance")
+    provenance, of = found.pop("provenance"), found.pop("of")
+    assert of == {"config": f"{CLASSIFY}:smoke,level=easy", "backbone": "", "overrides": ["--config.seed=4"]}
     assert provenance["device"] and provenance["date"] and "launch.tune" in provenance["command"]
     assert list(found) == ["gap", "slots"] and len(tried) == len(set(tried)) == 2 * 2 * 6
     for preset, settings in found.items():
@@ -65,6 +66,12 @@ def test_what_was_found_is_kept(tried, tmp_path):
     ]  # fmt: skip
     for setting, worlds in first["gap"].items():
         assert again["gap"][setting]["0"] == worlds["0"]
+
+
+def test_a_file_of_another_config_is_refused(tried, tmp_path):
+    call(tmp_path, "--presets=gap", "--worlds=0")
+    with pytest.raises(partrep.UserError, match="holds a search of .* or another --out"):
+        call(tmp_path, "--presets=gap", "--worlds=0", "--config.seed=1")
 
 
 def test_a_search_that_is_cut_off_has_written_what_it_found(tried, tmp_path, monkeypatch):
