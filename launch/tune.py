@@ -5,8 +5,8 @@
 
 The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
 0, and never sees a test image; worlds to report on are refused. `{world}` in --backbone stands for the world's number.
-Writes FILE.json, `{preset: {setting: {world: accuracy}}}` with provenance, after every run; a run that is in it already is
-kept, and a file of another config is refused.
+Writes FILE.json, `{preset: {setting: {world: accuracy}}}` with provenance, after every run; a run that is in it is kept,
+and a file of another config is refused.
 """
 
 from __future__ import annotations
