@@ -3,7 +3,7 @@
     python -m launch.tune --config=configs/classify.py[:smoke][,key=value...] --presets=a,b --worlds=0,1 --out=FILE.json
                           [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
 
-The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds with seed 0,
+The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world under seed 0,
 and never sees a test image; worlds to report on are refused. `{world}` in --backbone stands for the world's number.
 Writes FILE.json, `{preset: {setting: {world: accuracy}}}` with provenance, after every run; a run that is in it is
 kept, and a file of another config is refused.
