@@ -123,7 +123,7 @@ def test_configs_are_read_with_preset_keys_and_overrides():
         (None, [], "no --config given; expected --config=configs/TASK.py"),
         ("", [], "no --config given"),
         (None, ["--config.a=1"], "'--config.a=1' changes a config, and none was given"),
-        ("configs/nosuch.py", [], "no config file 'configs/nosuch.py'; expected one of: configs/fewshot.py"),
+        ("configs/nosuch.py", [], "no config file 'configs/nosuch.py'; expected one of: configs/classify.py, configs/fewshot.py"),
         ("configs", [], "no config file 'configs'"),
         ("README.md", [], "'README.md' is not a Python file"),
         ("setup.py:x", [], None),

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from partrep import UserError
-from partrep.tasks import fewshot_run
+from partrep.tasks import fewshot_run, outcome
 
 
 @dataclasses.dataclass
@@ -41,8 +41,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(fewshot_run, "check_task", note("task", None))
     monkeypatch.setattr(fewshot_run.fewshot, "make", note("make", task))
     monkeypatch.setattr(fewshot_run.fewshot, "train", note("train", State()))
-    monkeypatch.setattr(fewshot_run, "load_variables", lambda folder, step: (f"{folder.name} {step}", step))
-    monkeypatch.setattr(fewshot_run.sharding, "replicate", lambda variables: variables)
+    monkeypatch.setattr(outcome, "load_variables", lambda folder, step: (f"{folder.name} {step}", step))
+    monkeypatch.setattr(outcome.sharding, "replicate", lambda variables: variables)
     monkeypatch.setattr(fewshot_run, "evaluate", note("evaluate", "few-shot"))
     monkeypatch.setattr(fewshot_run, "evaluate_oneshot", note("evaluate one-shot", "one-shot"))
     return made, task, seen
