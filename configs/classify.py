@@ -68,6 +68,11 @@ def get_config(argument: str | None = None) -> ConfigDict:
     isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
     if isolated and recombined:
         raise partrep.UserError("readout=isolated with recombination=on; expected one of them: isolated parts add up")
+    bottleneck = keys["bottleneck"]
+    if isolated and bottleneck not in ("standardised", "generative"):
+        raise partrep.UserError(f"readout=isolated with bottleneck={bottleneck}; expected standardised or generative")
+    if recombined and bottleneck == "binary":
+        raise partrep.UserError("recombination=on with bottleneck=binary; expected one whose codes are affine")
     if recombined:
         _recombine(config)
     if isolated:
@@ -200,6 +205,9 @@ def _isolate(config: ConfigDict) -> None:
     config.model.head = dict(name="concat")
     config.model.proposal_head = dict(name="concat")
     config.losses.proposal = 1.0
+    config.logits = "plain"  # this head is signed, whatever the preset's own is
+    for stage in config.stages.values():
+        stage.pop("shrink", None)
 
 
 PRESETS = {

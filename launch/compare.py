@@ -44,7 +44,9 @@ COMPARED = (
 )  # what must be the same in all runs; the data of the official runs and the episodes are compared again at the end
 BACKBONE = "backbone"
 UNSEEN = ("--config.evaluation.audit_images=0", "--config.evaluation.pictures=0")  # of a run that serves the others
-NOTE = "Intervals over seeds and episodes; differences are paired, seed by seed and episode by episode."
+NOTE = (
+    "Intervals over seeds and episodes (of classifiers: classes); differences are paired, seed by seed and one by one."
+)
 
 
 class Planned(NamedTuple):
@@ -239,7 +241,7 @@ def load(folder: pathlib.Path) -> Any:
 
 def facts(run: Any) -> dict[str, Any]:
     """How many episodes a run has, and which."""
-    if not run.episodes:
+    if "episodes" not in run.data:
         return {}
     return {"episodes": len(next(iter(run.episodes.values()))), "episodes' fingerprint": run.data.get("episodes", "")}
 

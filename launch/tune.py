@@ -12,7 +12,6 @@ kept, and a file of another config is refused.
 from __future__ import annotations
 
 import itertools
-import json
 import pathlib
 import sys
 import time
@@ -39,7 +38,13 @@ def main(overrides: list[str]) -> None:
     if not FLAGS.config or not FLAGS.presets or not FLAGS.out:
         raise UserError("expected --config=configs/TASK.py, --presets=a,b and --out=FILE.json")
     path, _, rest = FLAGS.config.partition(":")
-    search = runner.load_module(path).SEARCH
+    search = getattr(runner.load_module(path), "SEARCH", None)
+    if search is None:
+        raise UserError(f"{path} has no SEARCH; expected a config with one, such as configs/classify.py")
+    for preset in FLAGS.presets:  # a mistake in the last setting is found before the first is trained
+        for setting in settings(lookup(search, preset, "preset with a search")):
+            argument = f"{path}:{preset}" + (f",{rest}" if rest else "")
+            runner.parse_config(argument, [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
     for preset, world in itertools.product(FLAGS.presets, worlds()):
@@ -54,17 +59,22 @@ def main(overrides: list[str]) -> None:
                 value = f"{tried[str(world)]:.3f} ({seconds:.0f} s)"
                 print(f"{preset}, world {world}, {named(setting)}: {value}", flush=True)
     for preset in FLAGS.presets:
-        best = max(found[preset], key=lambda name: mean(found[preset][name]))
-        print(f"{preset}: {best}, {mean(found[preset][best]):.3f}")
+        each = [named(setting) for setting in settings(search[preset])]
+        score = {name: mean({world: found[preset][name][str(world)] for world in worlds()}) for name in each}
+        best = max(score, key=score.__getitem__)
+        print(f"{preset}: {best}, {score[best]:.3f}")
     print(f"tuning: {out}", flush=True)
 
 
 def read(out: pathlib.Path, overrides: list[str]) -> dict[str, Any]:
     """What was found so far; refused where it was found of another config."""
-    found = json.loads(out.read_text()) if out.exists() else {}
+    from launch import record
+
     of = {"config": FLAGS.config, "backbone": FLAGS.backbone, "overrides": sorted(overrides)}
-    if found.setdefault("of", of) != of:
-        raise UserError(f"{out} holds a search of {found['of']}; expected one of {of}, or another --out")
+    found = record.read_json(out) if out.exists() else {"of": of}
+    if found.get("of") != of:
+        held = f"a search of {found['of']}" if "of" in found else "no search"
+        raise UserError(f"{out} holds {held}; expected one of {of}, or another --out")
     return found
 
 
@@ -100,16 +110,19 @@ def named(setting: Mapping[str, Any]) -> str:
 def validation_accuracy(argument: str, world: int, setting: Mapping[str, Any], overrides: list[str]) -> float:
     """Accuracy on validation images after training with a setting in a world."""
     from partrep.tasks import classify
+    from partrep.tasks.classify_check import check_settings, check_task
 
     given = [*overrides, f"--config.data.world={world}", *named(setting).split()]
     if FLAGS.backbone:
         given.append(f"--config.backbone_from={FLAGS.backbone.replace('{world}', str(world))}")
     config = runner.parse_config(argument, given)
+    check_settings(config)
     task = classify.make(config)
+    check_task(task)
     return classify.validate(task, classify.train(task, None))["validation/accuracy"]
 
 
-def mean(tried: Mapping[str, float]) -> float:
+def mean(tried: Mapping[Any, float]) -> float:
     """Of the worlds' accuracies."""
     return sum(tried.values()) / len(tried)
 

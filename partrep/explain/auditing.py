@@ -65,12 +65,14 @@ class Audit:
     def table(self) -> str:
         """The scores as an aligned text, or that they are not valid."""
         if not self.valid:
-            return f"not valid: swap, remove and hide agree by {self.model['agreement']:.2f}; expected {AGREE}"
+            return f"not valid: swap, remove and hide agree by {self.model['agreement']:.3f}; expected {AGREE}"
         heads = [name for name in SCORES if any(name in found for found in self.scores.values())]
         wide = max(map(len, self.scores))
         lines = [" " * wide + "".join(f"{name:>13}" for name in heads)]
         for name, found in self.scores.items():
             lines.append(name.ljust(wide) + "".join(_cell(found.get(head)) for head in heads))
+        if self.extrapolated:
+            lines.append("Shapley values rest on birds that lack more parts than any training image: extrapolated.")
         return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ POST_HOC: Mapping[str, Callable[..., jax.Array]] = {
     "integrated gradients": functools.partial(integrated_gradients, steps=16),
     "occlusion": functools.partial(occlusion, window=8, stride=4),
 }
-"""What explains any model; of these, those of one pass of the network run on every audited image."""
+"""What explains any model after the fact."""
 
 OF_IMAGES = ("input x gradient", "integrated gradients", "occlusion")
 """Those that read the image and the logit alone: all that there is where parts are read again from the image."""

@@ -42,7 +42,6 @@ class Effects:
             class does, among all.
         classes: i32 [C,6], the part values of the classes; -1 where a part says nothing.
         subsets: f64 [n,64], the logit with the parts of each subset of `interventions.subsets()` alone.
-        rival_subsets: f64 [n,64], the same for the rival's logit.
         swap: f64 [n,6], the mean over the six other values of the part.
         swapped: f32 [n,S,S,3], the images with one part, `swapped_part`, swapped to the next value.
         swapped_masks: i32 [n,S,S], their masks.
@@ -61,7 +60,6 @@ class Effects:
     rivals: np.ndarray
     classes: np.ndarray
     subsets: np.ndarray
-    rival_subsets: np.ndarray
     swap: np.ndarray
     swapped: np.ndarray
     swapped_masks: np.ndarray
@@ -77,11 +75,6 @@ class Effects:
     def shapley(self) -> np.ndarray:
         """Exact Shapley values f64 [n,6] of the class's logit over the six parts."""
         return np.asarray(shapley_values(jnp.asarray(self.subsets)), np.float64)
-
-    @functools.cached_property
-    def rival_shapley(self) -> np.ndarray:
-        """The same of the rival's logit."""
-        return np.asarray(shapley_values(jnp.asarray(self.rival_subsets)), np.float64)
 
     @functools.cached_property
     def twin_shapley(self) -> np.ndarray:
@@ -141,7 +134,6 @@ def measure(
         rivals=rivals,
         classes=table.classes,
         subsets=chosen,
-        rival_subsets=_pick(subsets, rivals),
         swap=here[:, None] - _pick(swaps.mean(2), predicted),
         swapped=swapped,
         swapped_masks=swapped_masks,

@@ -38,7 +38,7 @@ from partrep.tasks.batches import ClassBatches, eval_batches
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import Seen, terms
 from partrep.train import sharding
-from partrep.train.checkpoint import load_variables
+from partrep.train.checkpoint import best_step, load_variables
 from partrep.train.loop import Every, Hooks, Settings, fit
 from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
@@ -134,7 +134,9 @@ def make(config: Mapping[str, Any]) -> Classify:
 def load(workdir: pathlib.Path) -> tuple[Classify, dict[str, Tree]]:
     """A finished run as its task and its variables, to be measured further."""
     config = finished_config(workdir, "--workdir")
-    variables, _ = load_variables(workdir / "checkpoints")
+    if config.get("task") != "classify":
+        raise UserError(f"{workdir} is a run of the task {config.get('task')!r}; expected one of configs/classify.py")
+    variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
     return make({**config, "backbone_from": ""}), variables
 
 
@@ -153,7 +155,7 @@ def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, 
     for name, theirs in (("data", found["data"]), ("backbone", found["model"]["backbone"])):
         if theirs != wanted[name]:
             raise UserError(f"config.backbone_from is {folder}, a run of another {name}; expected {wanted[name]}")
-    variables, _ = load_variables(folder / "checkpoints")
+    variables, _ = load_variables(folder / "checkpoints", best_step(folder / "checkpoints"))
     return {collection: tree["backbone"] for collection, tree in variables.items() if "backbone" in tree}
 
 
@@ -176,6 +178,8 @@ def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
         made["other"] = apply_to_images(made["warp"], image, fill=None)
     elif name == "recombined":
         made["pasted"] = rectangles(stream(key, "recombined"), image.shape[0], **settings)
+        if image.shape[1] % settings["cells"]:
+            raise UserError(f"config.view.cells is {settings['cells']}; expected a divisor of {image.shape[1]} pixels")
         repeats = image.shape[1] // made["pasted"].shape[1]
         pixels = jnp.repeat(jnp.repeat(made["pasted"], repeats, 1), repeats, 2)[..., None]
         made["other"] = jnp.where(pixels > 0.5, jnp.roll(image, 1, axis=0), image)

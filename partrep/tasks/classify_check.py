@@ -25,6 +25,9 @@ def check_settings(config: Mapping[str, Any]) -> None:
     evaluation = config["evaluation"]
     for name in evaluation["explanations"]:
         lookup(dict(bound.POST_HOC), name, "explanation")
+    if len(config["data"]["images"]) != len(SPLITS):
+        found = config["data"]["images"]
+        raise UserError(f"config.data.images is {found}; expected train, validation and test images of each class")
     most = config["data"]["images"][SPLITS.index("test")] // 2
     if not 0 <= evaluation["audit_images"] <= most:
         found = evaluation["audit_images"]

@@ -62,9 +62,11 @@ def _numbers(run: Run) -> dict[str, float]:
     made["seconds"] = run.seconds
     if "model/part_effect" in results:
         made["background"] = results["model/background_effect"] / results["model/part_effect"]
-        own = own_explanation(_audited(run))
-        made["correctness"] = float(run.episodes[AUDITED + own].mean())
-        made["best post hoc"] = max(float(run.episodes[AUDITED + name].mean()) for name in post_hoc(_audited(run)))
+        own, others = own_explanation(_audited(run)), post_hoc(_audited(run))
+        if own:
+            made["correctness"] = float(run.episodes[AUDITED + own].mean())
+        if others:
+            made["best post hoc"] = max(float(run.episodes[AUDITED + name].mean()) for name in others)
     return made
 
 
@@ -105,6 +107,6 @@ def explanations(presets: Mapping[str, Sequence[Run]]) -> Discovery:
 def _lead(runs: Sequence[Run], name: str) -> Interval | None:
     """How far the model's own explanation is above another one, paired image by image and seed by seed."""
     own = own_explanation(_audited(runs[0]))
-    if name == own or name not in post_hoc(_audited(runs[0])):
+    if not own or name == own or name not in post_hoc(_audited(runs[0])):
         return None
     return paired(*(np.stack([run.episodes[AUDITED + each] for run in runs]) for each in (own, name)))

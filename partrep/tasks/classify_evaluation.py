@@ -87,8 +87,8 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
 
 
 def own_explanation(names: Sequence[str]) -> str:
-    """The explanation by which a model stands: the exact contributions of its locations, or else of its parts."""
-    return next(name for name in OWN if name in names)
+    """The explanation by which a model stands: what its locations contribute, else its parts; "" where it has none."""
+    return next((name for name in OWN if name in names), "")
 
 
 def of_the_model(names: Sequence[str]) -> list[str]:
@@ -121,7 +121,7 @@ def result_row(right: np.ndarray, shifted: Mapping[str, np.ndarray], labels: np.
 
 
 def audit_model(task: Classify, variables: Tree) -> Audit:
-    """The audit of every configured explanation of the model, and of one of the model before training."""
+    """The audit of every configured explanation, and of the model's own before training (a given backbone apart)."""
     data, settings = task.data, task.config["evaluation"]
     assert data.world is not None
     predict = bound.predictor(task.model, variables)
@@ -181,7 +181,7 @@ def audit_table(found: Audit) -> Discovery:
     if not found.valid:
         note += (
             " NOT VALID here: three ways of taking a part away order the parts alike by "
-            f"{found.model['agreement']:.2f} only; expected {AGREE} at least."
+            f"{found.model['agreement']:.3f} only; expected {AGREE} at least."
         )
     if found.extrapolated:
         note += " Shapley values rest on birds that lack more parts than any training image: extrapolated."
@@ -227,6 +227,8 @@ def conclusion(row: Result, found: Audit | None) -> str:
         return f"{said}; its explanations could not be scored."
     value = {name: scores["correctness"].mean for name, scores in found.scores.items()}
     own, best = own_explanation(list(value)), max(post_hoc(list(value)), key=value.__getitem__, default="")
+    if not own:
+        return f"{said}."
     others = f", the best of {len(post_hoc(list(value)))} after the fact, {best}, {value[best]:.2f}" if best else ""
     return (
         f"{said}. With what its logits really depend on, its own {own} agree by a rank correlation of {value[own]:.2f}"

@@ -74,8 +74,9 @@ def _over_training_images(task: Any, state: TrainState, found: Tree, update: Cal
     """Folds `update` over every training image, in batches of one size."""
     step = jax.jit(functools.partial(_fold, task, update))
     images, index = task.data.train, 0
-    for batch in eval_batches(images, task.config["evaluation"]["batch_size"]):
-        size = len(batch["valid"]) * sharding.process_count()
+    devices = sharding.process_count() * sharding.local_device_count()
+    size = -(-task.config["evaluation"]["batch_size"] // devices) * devices
+    for batch in eval_batches(images, size):
         ids = jnp.arange(index, index + size, dtype=jnp.int32)
         found = step(state.variables, found, sharding.put_batch(batch), ids)
         index += size

@@ -118,6 +118,13 @@ def _occurrence(seen: Seen) -> jax.Array:
     return occurrence(found, jnp.asarray(beta_quantiles(alpha, beta, found.shape[0])))
 
 
+def _alignment(seen: Seen) -> jax.Array:
+    other = as_proposed(seen.second("alignment")).parts.assignment
+    if seen.warp is not None or seen.pasted is not None:
+        raise UserError("loss term 'alignment' needs the view 'relit'; found one of another geometry")
+    return alignment(seen.proposed.parts.assignment, other).mean()
+
+
 def _equivariance(seen: Seen) -> jax.Array:
     """The maps of the warped image against the warped maps of the image, where the warp stays inside."""
     other, moved = as_proposed(seen.second("equivariance")).parts.assignment, seen.warp
@@ -141,6 +148,9 @@ def _recombination(seen: Seen) -> jax.Array:
     other, pasted = seen.second("recombination"), seen.pasted
     if pasted is None or seen.model is None or seen.image is None:  # kept features have other neighbours in a batch
         raise UserError("loss term 'recombination' needs the view 'recombined' and pixels; found another")
+    if pasted.shape[1:] != seen.outputs.features.shape[1:3]:
+        side = seen.outputs.features.shape[1]
+        raise UserError(f"config.view.cells is {pasted.shape[1]}; expected {side}, the side of the feature map")
     apply = functools.partial(seen.model.apply, {"params": seen.params, **seen.model_state})
 
     def logits_of_cells(cells: jax.Array, outputs: PartOutputs) -> jax.Array:
@@ -190,9 +200,7 @@ def _of_outputs(term: Callable[[PartOutputs], jax.Array], seen: Seen) -> jax.Arr
 
 TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     **{name: functools.partial(_of_outputs, term) for name, term in PART_TERMS.items()},
-    "alignment": lambda seen: alignment(
-        seen.proposed.parts.assignment, as_proposed(seen.second("alignment")).parts.assignment
-    ).mean(),
+    "alignment": _alignment,
     "assignment_agreement": lambda seen: assignment_agreement(
         seen.proposed.parts.similarity, seen.proposed.parts.assignment
     ).mean(),
@@ -218,6 +226,12 @@ TERMS: dict[str, Callable[[Seen], jax.Array]] = {
 
 def terms(seen: Seen, weights: Mapping[str, float]) -> Terms:
     """The terms of `TERMS` that have a weight, with their weights."""
-    return {
-        name: (lookup(TERMS, name, "loss term")(seen), weight) for name, weight in sorted(weights.items()) if weight
-    }
+    return {name: (_term(name, seen), weight) for name, weight in sorted(weights.items()) if weight}
+
+
+def _term(name: str, seen: Seen) -> jax.Array:
+    function = lookup(TERMS, name, "loss term")
+    try:
+        return function(seen)
+    except (KeyError, AttributeError) as error:  # no such parameter, setting or array in this model
+        raise UserError(f"loss term {name!r} finds no {error} in this model; expected another model") from error

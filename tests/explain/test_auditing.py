@@ -25,7 +25,7 @@ def make(each=2, seed=0, **changes):
     """Effects of an additive model on `each` images of four classes; image i is filled with i, swapped ones with more."""
     rng = np.random.default_rng(seed)
     n = 4 * each
-    part, other, surroundings = rng.normal(size=(3, n, PARTS))
+    part, _, surroundings = rng.normal(size=(3, n, PARTS))
     number = np.arange(n, dtype=np.float32)
     turn = np.arange(n) % PARTS
     swapped = number + (1 + turn) / 8
@@ -37,7 +37,6 @@ def make(each=2, seed=0, **changes):
         "rivals": np.repeat([1, 0, 0, 0], each),
         "classes": CODES,
         "subsets": 3.0 + SUBSETS @ part.T,
-        "rival_subsets": 1.0 + SUBSETS @ other.T,
         "swap": 1.5 * part,
         "swapped": np.broadcast_to(swapped[:, None, None, None], (n, 8, 8, 3)),
         "swapped_masks": np.broadcast_to(ROWS, (n, 8, 8)),
@@ -49,7 +48,7 @@ def make(each=2, seed=0, **changes):
         "twin": 3.0 + SUBSETS @ part.T,
         "extrapolated": False,
     }
-    values |= {"subsets": values["subsets"].T, "rival_subsets": values["rival_subsets"].T, "twin": values["twin"].T}
+    values |= {"subsets": values["subsets"].T, "twin": values["twin"].T}
     return Effects(**values | changes)
 
 
@@ -283,7 +282,7 @@ def test_the_table_shows_every_score_or_that_none_is_valid():
     by_name = dict(zip(SCORES, cells["oracle"]))
     assert by_name["correctness"] == "1.00" and by_name["contrast"] == by_name["spill"] == "–"
     broken = Audit({"agreement": 0.314}, audit.scores, audit.correctness, False, False)
-    assert broken.table() == "not valid: swap, remove and hide agree by 0.31; expected 0.8"
+    assert broken.table() == "not valid: swap, remove and hide agree by 0.314; expected 0.8"
     some = Audit({}, {"a": {"swap": Interval(0.25, 0, 1)}, "long name": {}}, {}, True, False)
     assert some.table() == "                  swap\na                 0.25\nlong name            –"
 

@@ -74,7 +74,7 @@ def additive_effects(images, masks, worth):
     labels = np.arange(n, dtype=np.int32) % 2
     return Effects(
         images=images, masks=masks, labels=labels, predicted=np.zeros(n, np.int32), rivals=np.ones(n, np.int32),
-        classes=np.zeros((2, 6), int), subsets=subsets, rival_subsets=0 * subsets, swap=nothing,
+        classes=np.zeros((2, 6), int), subsets=subsets, swap=nothing,
         swapped=np.zeros((n, 1, 1, 3)), swapped_masks=np.zeros((n, 1, 1)),
         swapped_part=np.zeros(n, np.int32), remove=worth, hide=worth,
         alone=nothing > -1, background=np.zeros(n), twin=subsets, extrapolated=False,

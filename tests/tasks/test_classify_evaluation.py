@@ -88,7 +88,7 @@ def test_the_table_has_every_score_that_was_found():
 
 def test_an_audit_that_is_not_valid_says_so():
     note = audit_table(fabricated(valid=False, extrapolated=True)).note
-    assert "NOT VALID here: three ways of taking a part away order the parts alike by 0.31 only; expected 0.8" in note
+    assert "NOT VALID here: three ways of taking a part away order the parts alike by 0.310 only; expected 0.8" in note
     assert "lack more parts than any training image: extrapolated" in note
     said = conclusion(ROW, fabricated(valid=False, **{"hires-cam": 0.9}))
     assert said == "62.5 % of the test images are recognised; its explanations could not be scored."

@@ -15,7 +15,7 @@ class Attention(nn.Module):
     With `r_k` the code standardised over its M entries, `p_k = r_k + U relu(V r_k)` and
     `a = softmax_k(<t, relu(T r_k)>)`, the same matrices for all parts.
 
-    Level 1: the contributions `a_k W p_k` sum to the logits less the bias exactly, but `a_k` depends on all parts
+    Level 0: the contributions `a_k W p_k` sum to the logits less the bias exactly, but `a_k` depends on all parts
     (softmax): taking a part away changes what the others contribute. Presence does not enter. The attention a
     [B,K] is sown as `intermediates/attention`.
 
