@@ -207,7 +207,8 @@ def _isolate(config: ConfigDict) -> None:
     config.losses.proposal = 1.0
     config.logits = "plain"  # this head is signed, whatever the preset's own is
     for stage in config.stages.values():
-        stage.pop("shrink", None)
+        if "shrink" in stage:
+            del stage.shrink
 
 
 PRESETS = {

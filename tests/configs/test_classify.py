@@ -103,3 +103,18 @@ def test_recombination_takes_the_place_of_warps():
     assert classify.get_config("landmarks").losses.recombination == 0.0
     with pytest.raises(partrep.UserError, match="expected one of them"):
         classify.get_config("slots,readout=isolated,recombination=on")
+
+
+@pytest.mark.parametrize("preset", ["exclusive", "assigned", "landmarks", "slots"])
+def test_an_isolated_read_out_brings_its_own_head(preset):
+    made = classify.get_config(f"{preset},readout=isolated")
+    assert (made.model.head.name, made.logits) == ("concat", "plain")
+    assert not any("shrink" in stage for stage in made.stages.values())  # its weights have signs
+
+
+@pytest.mark.parametrize(
+    "argument", ["slots,readout=isolated,bottleneck=binary", "slots,readout=isolated,bottleneck=identity", "landmarks,recombination=on,bottleneck=binary"]
+)
+def test_bottlenecks_that_do_not_fit_are_refused(argument):
+    with pytest.raises(partrep.UserError, match="with bottleneck="):
+        classify.get_config(argument)

@@ -118,3 +118,21 @@ def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
     assert (config.data.world, config.seed, config.backbone_from) == (7, 2, "runs/gap-0-world7")
     assert (config.losses.spread, config.stages.joint.optimizer.learning_rate) == (0.5, 2e-2)
     assert seen["workdir"] is None
+
+
+def test_a_file_without_a_search_is_refused(tried, tmp_path):
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "tuned.json").write_text("{}")
+    with pytest.raises(partrep.UserError, match="holds no search"):
+        call(tmp_path, "--presets=gap", "--worlds=0")
+    with pytest.raises(partrep.UserError, match="has no SEARCH"):
+        call(tmp_path, "--config=configs/fewshot.py", "--presets=gap", "--worlds=0")
+    assert not tried
+
+
+def test_the_best_is_of_the_worlds_asked_for(tried, tmp_path, capsys):
+    """A world that an earlier call tried, and this one does not ask for, has no part in the choice."""
+    call(tmp_path, "--presets=gap", "--worlds=0")
+    call(tmp_path, "--presets=gap", "--worlds=1")
+    best = list(tune.settings(presets.SEARCH["gap"]))[-1]
+    assert f"gap: {tune.named(best)}, {0.1 + 0.12:.3f}" in capsys.readouterr().out.splitlines()
