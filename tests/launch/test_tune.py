@@ -9,7 +9,7 @@ import pytest
 import partrep
 from configs import classify as presets
 from launch import runner, tune
-from partrep.tasks import classify
+from partrep.tasks import classify, classify_check
 
 CLASSIFY = "configs/classify.py"
 
@@ -111,6 +111,7 @@ def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
     monkeypatch.setattr(classify, "make", lambda config: seen.setdefault("config", config))
     monkeypatch.setattr(classify, "train", lambda task, workdir: seen.setdefault("workdir", workdir))
     monkeypatch.setattr(classify, "validate", lambda task, state: {"validation/accuracy": 0.25})
+    monkeypatch.setattr(classify_check, "check_task", lambda task: None)
     runner.parse_flags(tune.FLAGS, ["tune", "--backbone=runs/gap-0-world{world}"])
     setting = list(tune.settings(presets.SEARCH["slots"]))[-1]
     assert tune.validation_accuracy(f"{CLASSIFY}:slots,smoke", 7, setting, ["--config.seed=2"]) == 0.25
