@@ -256,9 +256,7 @@ def draw(image: np.ndarray, assignment: np.ndarray, parts: tuple[int, ...] | Non
 
 def _pair_alt(left: drawings.Picture, right: drawings.Picture, name: str) -> str:
     both = ", ".join(str(k + 1) for k in sorted(left.parts & right.parts)) or "none"
-    return (
-        f"The query (left) and the support image of {name} (right) with part regions; in both: parts {both}"
-    )
+    return f"The image asked about (left) and one of {name} (right) with part regions; in both: parts {both}"
 
 
 # ---- gallery
