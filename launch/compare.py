@@ -132,13 +132,11 @@ def planned_run(
     argument: str, preset: str, seed: int, folder: pathlib.Path, overrides: Sequence[str]
 ) -> Planned:
     """One preset in one folder; `argument` is the command's, without a preset."""
-    path, _, rest = argument.partition(":")
-    whole = f"{path}:{preset}" + (f",{rest}" if rest else "")
+    whole = runner.with_preset(argument, preset)
     config = runner.parse_config(whole, overrides)
     if config.preset.removesuffix("-smoke") != preset:
-        raise UserError(
-            f"--presets has {preset!r}, which is no preset of {path}; expected one, such as {config.preset}"
-        )
+        found = f"--presets has {preset!r}, which is no preset of {argument.partition(':')[0]}"
+        raise UserError(f"{found}; expected one, such as {config.preset}")
     return Planned(preset, seed, (f"--config={whole}", *overrides, f"--workdir={folder}"), folder, config)
 
 

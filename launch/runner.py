@@ -91,6 +91,16 @@ def load_config(argument: str) -> ConfigDict:
     return load_module(path).get_config(preset or None)
 
 
+def with_preset(argument: str, preset: str) -> str:
+    """A config argument without a preset, with one.
+
+    >>> with_preset("configs/fewshot.py:smoke,level=easy", "gap"), with_preset("configs/fewshot.py", "gap")
+    ('configs/fewshot.py:gap,smoke,level=easy', 'configs/fewshot.py:gap')
+    """
+    path, _, rest = argument.partition(":")
+    return f"{path}:{preset}" + (f",{rest}" if rest else "")
+
+
 def load_module(path: str) -> Any:
     """The config file at a path as a module."""
     if not pathlib.Path(path).is_file():

@@ -37,14 +37,13 @@ def main(overrides: list[str]) -> None:
     """Trains what is missing and writes the table."""
     if not FLAGS.config or not FLAGS.presets or not FLAGS.out:
         raise UserError("expected --config=configs/TASK.py, --presets=a,b and --out=FILE.json")
-    path, _, rest = FLAGS.config.partition(":")
+    path = FLAGS.config.partition(":")[0]
     search = getattr(runner.load_module(path), "SEARCH", None)
     if search is None:
         raise UserError(f"{path} has no SEARCH; expected a config with one, such as configs/classify.py")
     for preset in FLAGS.presets:  # a mistake in the last setting is found before the first is trained
         for setting in settings(lookup(search, preset, "preset with a search")):
-            argument = f"{path}:{preset}" + (f",{rest}" if rest else "")
-            runner.parse_config(argument, [*overrides, *named(setting).split()])
+            runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
     for preset, world in itertools.product(FLAGS.presets, worlds()):
@@ -52,7 +51,7 @@ def main(overrides: list[str]) -> None:
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
             if str(world) not in tried:
                 start = time.monotonic()
-                argument = f"{path}:{preset}" + (f",{rest}" if rest else "")
+                argument = runner.with_preset(FLAGS.config, preset)
                 tried[str(world)] = validation_accuracy(argument, world, setting, overrides)
                 write(out, found)
                 seconds = time.monotonic() - start

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from partrep import UserError
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel
-
-SMALLEST_MASS = 1e-6
+from partrep.parts.readout import SMALLEST_MASS
 
 
 def part_contributions(outputs: PartOutputs, target: jax.Array) -> jax.Array:

@@ -51,10 +51,14 @@ def region_credit(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.n
     return total(pixels), total(np.abs(pixels))
 
 
+def part_areas(masks: np.ndarray) -> np.ndarray:
+    """Visible pixels of each part, [...,H,W] -> [...,6]."""
+    return np.stack([(masks == 2 + part).sum((-2, -1)) for part in range(PARTS)], -1)
+
+
 def spread_over_parts(credit: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Maps f64 [n,H,W] that give each part [n,6] its credit, spread evenly over its visible pixels."""
-    area = np.stack([(masks == 2 + part).sum((1, 2)) for part in range(PARTS)], 1)
-    each = np.concatenate([np.zeros((len(masks), 2)), credit / np.maximum(area, 1)], 1)
+    each = np.concatenate([np.zeros((len(masks), 2)), credit / np.maximum(part_areas(masks), 1)], 1)
     return np.take_along_axis(each[:, None], masks.reshape(len(masks), 1, -1), 2)[:, 0].reshape(masks.shape)
 
 
@@ -71,12 +75,11 @@ def baselines(images: np.ndarray, masks: np.ndarray, seed: int = 0) -> dict[str,
     grey = np.asarray(images, np.float64).mean(-1)
     dy, dx = np.gradient(grey, axis=(1, 2))
     cells = np.random.default_rng(seed).normal(size=(n, -(-height // 4), -(-width // 4)))
-    seen = np.stack([(masks == 2 + part).any((1, 2)) for part in range(PARTS)], 1)
     return {
         "random": np.repeat(np.repeat(cells, 4, 1), 4, 2)[:, :height, :width],
         "centre": np.broadcast_to(np.exp(-distance / (2 * 0.25**2)), masks.shape),
         "edges": np.hypot(dy, dx),
         "whole image": np.ones(masks.shape),
         "visible area": (masks >= 2).astype(np.float64),
-        "equal parts": spread_over_parts(seen.astype(np.float64), masks),
+        "equal parts": spread_over_parts((part_areas(masks) > 0).astype(np.float64), masks),
     }

@@ -14,12 +14,12 @@ from partrep import UserError
 from partrep.data import birds
 from partrep.data.birds import interventions
 from partrep.data.birds.scene import Scene
+from partrep.explain.credit import PARTS, part_areas
 from partrep.explain.shapley import interaction_share, shapley_values
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """`images f32 [n,S,S,3] in [0,1] -> logits [n,C]`, any callable on NumPy arrays."""
 
-PARTS = len(birds.PARTS)
 WAYS = ("swap", "remove", "hide")
 """The three ways of taking what a part says away."""
 
@@ -113,11 +113,11 @@ def measure(
     first = np.concatenate([np.flatnonzero(table.labels == c)[:images] for c in range(len(table.classes))])
     camera = _Camera(world, predict, size, batch, len(table.classes))
     scenes, twins = (_sample(world, table, index) for index in (first, first + each // 2))
-    plain = camera.logits(scenes)
+    subsets = camera.subsets(scenes)
+    plain = subsets[:, -1]  # all parts
     predicted = plain.argmax(1).astype(np.int32)
     rivals = rival_classes(plain, predicted, table.classes)
     here = plain[np.arange(len(first)), predicted]
-    subsets = camera.subsets(scenes)
     chosen = _pick(subsets, predicted)
     swaps = np.stack([camera.swaps(scenes, part) for part in range(PARTS)], 1)  # [n,6,6,C]
     branches = [interventions.hide(scenes, part) for part in range(PARTS)]
@@ -149,15 +149,10 @@ def measure(
 
 def hidden_alone(masks: np.ndarray, behind: np.ndarray) -> np.ndarray:
     """bool [n,6]: whether hiding each part left the others be, from masks [n,S,S] and those after hiding [n,6,S,S]."""
-    before, after = _areas(masks)[:, None], _areas(behind)  # [n,1,6], [n,6,6]
+    before, after = part_areas(masks)[:, None], part_areas(behind)  # [n,1,6], [n,6,6]
     spared = after >= (1 - SPARED) * before
     clean: np.ndarray = np.all(spared | np.eye(PARTS, dtype=bool), axis=-1)
     return clean
-
-
-def _areas(masks: np.ndarray) -> np.ndarray:
-    """Visible pixels of each part, [...,S,S] -> [...,6]."""
-    return np.stack([(masks == 2 + part).sum((-2, -1)) for part in range(PARTS)], -1)
 
 
 def rival_classes(logits: np.ndarray, predicted: np.ndarray, classes: np.ndarray) -> np.ndarray:

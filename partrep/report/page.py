@@ -12,7 +12,15 @@ import jinja2
 
 from partrep import __version__
 from partrep.report import cards, curves, figures, palette, tables
-from partrep.report.content import ClassifyPage, ComparePage, Discovery, EpisodePicture, FewshotPage
+from partrep.report.content import (
+    ClassifyPage,
+    ComparePage,
+    Discovery,
+    EpisodePicture,
+    FewshotPage,
+    Page,
+    RunPage,
+)
 
 OVERVIEW = 6  # images shown with all their parts above the gallery
 MOST_PANELS = 9  # learning curves shown before "more"
@@ -30,43 +38,32 @@ def write_compare(path: pathlib.Path, page: ComparePage) -> pathlib.Path:
 
 def render_fewshot(page: FewshotPage) -> str:
     """Returns the few-shot report as HTML."""
-    names = page.part_names
-    return (
-        _environment()
-        .get_template("fewshot.html.j2")
-        .render(
-            page=page,
-            results=_results(page),
-            discovery=_discovery(page.discovery),
-            panels=_panels(curves.panels(page.history)),
-            stages=curves.stages(page.history),
-            episodes=_cards(page.episodes, False, names, "Example"),
-            failures=_cards(page.failures, True, names, "Failure"),
-            parts=cards.part_cards(page.gallery, names) if page.gallery else (),
-            overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
-            config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
-        )
-    )
+    return _render_run("fewshot.html.j2", page, episodes=_cards(page.episodes, False, page.part_names, "Example"))
 
 
 def render_classify(page: ClassifyPage) -> str:
     """Returns the report of a classifier as HTML."""
+    predictions = _cards(page.predictions, False, page.part_names, "Image")
+    return _render_run("classify.html.j2", page, audit=_discovery(page.audit), predictions=predictions)
+
+
+def _render_run(template: str, page: RunPage, **own: object) -> str:
+    """The report of one run: what all of them show, and what is its task's own."""
     names = page.part_names
     return (
         _environment()
-        .get_template("classify.html.j2")
+        .get_template(template)
         .render(
             page=page,
             results=_results(page),
-            audit=_discovery(page.audit),
             discovery=_discovery(page.discovery),
             panels=_panels(curves.panels(page.history)),
             stages=curves.stages(page.history),
-            predictions=_cards(page.predictions, False, names, "Image"),
             failures=_cards(page.failures, True, names, "Failure"),
             parts=cards.part_cards(page.gallery, names) if page.gallery else (),
             overview=cards.overview(page.gallery, OVERVIEW) if page.gallery else (),
             config=json.dumps(page.config, indent=2, default=str, ensure_ascii=False) if page.config else "",
+            **own,
         )
     )
 
@@ -140,7 +137,7 @@ def plain(value: object) -> str:
     return str(value)
 
 
-def _results(page: FewshotPage | ClassifyPage | ComparePage) -> dict:
+def _results(page: Page) -> dict:
     """The results table: its rows beside their drawings, and the headings in use."""
     rows = page.results
     axis = figures.results_axis(rows, page.chance) if rows else None

@@ -46,7 +46,7 @@ from partrep.train.state import TrainState, Tree
 STAGES = ("warm", "joint", "last", "pruned")
 """The stages a run can have, in their order."""
 
-STREAMS = ("gumbel", "dropout", "noise")
+STREAMS = ("gumbel", "dropout")
 """Random streams of a model in training."""
 
 

@@ -20,7 +20,7 @@ from partrep.tasks.classify import Classify, correct
 from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
+from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
@@ -61,16 +61,16 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     data, settings = task.data, task.config["evaluation"]
     audits = data.world is not None and settings["audit_images"] > 0
     evaluations = count(1 + len(data.shifted) + audits)
-    right = {MODEL: correct(task, variables, data.test)}
+    right = correct(task, variables, data.test)
     shifted = {name: correct(task, variables, images) for name, images in data.shifted.items()}
     found = audit_model(task, variables) if audits else None
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
-    parts = test.at(np.arange(1))["assignment"].shape[1]
+    parts = part_count(task, variables)
     shared = 1 < parts <= MOST_SHARED and data.test.truth is not None
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
-    row = result_row(right[MODEL], {name: values for name, values in shifted.items()}, data.test.labels)
+    row = result_row(right, shifted, data.test.labels)
     page = _page(task, row, found, discovery)
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
@@ -78,7 +78,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
         results=flat(task, variables, row, found, discovery) | isolated | codes,
         rows=(row,),
         page=page,
-        episodes={MODEL: by_class(right[MODEL], data.test.labels)}
+        episodes={MODEL: by_class(right, data.test.labels)}
         | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()})
         | {Result.further_name(MODEL, name): by_class(values, data.test.labels) for name, values in shifted.items()},
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
@@ -129,7 +129,8 @@ def audit_model(task: Classify, variables: Tree) -> Audit:
     effects = measure(predict, data.world, data.group, settings["audit_images"], size)
     explain = bound.explanations(task.model, variables, tuple(settings["explanations"]))
     before = bound.explanations(task.model, sharding.init_replicated(task.init, init_key(task.config["seed"])), ())
-    explain |= {f"untrained: {name}": function for name, function in list(before.items())[-1:]}
+    if own := own_explanation(list(before)):
+        explain[f"untrained: {own}"] = before[own]
     return score(effects, explain, data.world.informative, task.config["seed"])
 
 

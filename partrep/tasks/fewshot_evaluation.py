@@ -19,7 +19,7 @@ from partrep.report.content import FewshotPage, PartGallery, Result
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.fewshot_pictures import pictures
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores
+from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
@@ -41,7 +41,7 @@ def evaluate(task: Fewshot, variables: Tree, count: Callable[[int], int]) -> Out
     """
     assert task.data.novel is not None
     held_out, novel = (Sampled(task, variables, images) for images in (task.data.held_out, task.data.novel))
-    parts = readers.part_count(task, variables)
+    parts = part_count(task, variables)
     main = PARTS if parts > 1 else POOLED
     views = readers.views(task, parts, held_out.maps["features"])
     further = readers.further_episodes(task)

@@ -33,7 +33,17 @@ class Task(Hashable, Protocol):
     @property
     def config(self) -> Mapping[str, Any]: ...
 
+    @property
+    def data(self) -> Any: ...
+
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs: ...
+
+
+def part_count(task: Task, variables: Tree) -> int:
+    """K of the part method."""
+    size, channels = task.config["data"]["size"], task.data.channels
+    shape = jax.eval_shape(task.outputs, variables, jnp.zeros((1, size, size, channels)))
+    return shape.codes.shape[1]
 
 
 SomeTask = TypeVar("SomeTask", bound=Task)

@@ -28,7 +28,7 @@ from partrep.report.content import Discovery, FewshotPage, PartGallery, Result, 
 from partrep.tasks import readers
 from partrep.tasks.batches import spaced
 from partrep.tasks.fewshot import Fewshot, View, locals_of
-from partrep.tasks.maps import Maps, Sampled
+from partrep.tasks.maps import Maps, Sampled, part_count
 from partrep.tasks.oneshot_pictures import Matching, pictures
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
@@ -51,7 +51,7 @@ def evaluate_oneshot(task: Fewshot, variables: Tree, count: Callable[[int], int]
     """
     settings = task.config["data"]
     background = Sampled(task, variables, task.data.held_out)
-    parts = readers.part_count(task, variables)
+    parts = part_count(task, variables)
     main = task.config["evaluation"]["reader"]
     views = readers.views(task, parts, background.maps["features"])
     heads = choose_heads(task, variables, views)

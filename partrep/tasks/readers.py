@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -47,13 +46,6 @@ NOTES = {
 FURTHER = (PARTS, POOLED)  # the readers that are scored on further kinds of episodes
 VALIDATION_SEED, NOVEL_SEED = 1, 2
 STATISTICS = 980  # images of base classes that mean and spread are taken over
-
-
-def part_count(task: Fewshot, variables: Tree) -> int:
-    """K of the part method."""
-    size, channels = task.config["data"]["size"], task.data.channels
-    shape = jax.eval_shape(task.outputs, variables, jnp.zeros((1, size, size, channels)))
-    return shape.codes.shape[1]
 
 
 def views(task: Fewshot, parts: int, features: np.ndarray) -> dict[str, View]:
