@@ -20,9 +20,13 @@ class Assigned(nn.Module):
 
     The detectors are the learned queries, or, whitened, `w_k = (S + r I)^-1 q_k` with S the running covariance of
     all locations: `q_k` is then how the part's mean feature differs from the mean of all. The assignment gives each
-    part one region of the image and no region to two parts (`competition.annealed_soft_assign` of the similarity
-    over its spread). It gets no gradient: it is the target of `partrep.losses.assignment_agreement`, and replaces
-    the matching between rounds of the alternating methods (`partrep.discovery.assignment`).
+    part one region of the image and no region to two parts of one group (`competition.annealed_soft_assign` of the
+    similarity over its spread). It gets no gradient: it is the target of `partrep.losses.assignment_agreement`, and
+    replaces the matching between rounds of the alternating methods (`partrep.discovery.assignment`).
+
+    A group is of parts that belong together, such as those of one class: part k is of group `floor(k G / K)`. Groups
+    do not compete: what a group is given is what it would be given alone. Which images a group is for is the loss's
+    to say (its `where`); scores are the same in any grouping.
 
     Honest explanation, with a linear head: level 1 exactly; level 2 exactly, with the place of each maximum frozen
     (and the statistics, which evaluation never changes). What is frozen is `evidence`, the place of each maximum,
@@ -30,7 +34,9 @@ class Assigned(nn.Module):
     a feature sees pixels of other parts.
 
     Attributes:
-        parts: K, 1 to the number of locations.
+        parts: K, a multiple of `groups`.
+        groups: G, how many groups the parts are divided into, in order; 1: all parts compete. The parts of a group,
+            K / G, are at most as many as locations.
         whiten: whether detectors are whitened; the statistics are `batch_stats` (float32).
         mean: whether vectors hold the mean score, [B,K,2], beside the greatest, [B,K,1].
         momentum: in [0,1), of the statistics; the first batches count alike, so that there is no start to forget.
@@ -40,10 +46,12 @@ class Assigned(nn.Module):
         train: whether this is a training step; only then do the statistics move.
 
     Returns:
-        `Parts`; the background is what no part was given, scores are the greatest similarities.
+        `Parts`; the background is what no part of any group was given (sums over the parts of a group are at most
+        1, those over all parts at most G), scores are the greatest similarities.
 
     Raises:
-        UserError: parts that are not 1 to the number of locations, a momentum out of range.
+        UserError: groups that do not divide the parts, none or more parts in a group than locations, a momentum out
+            of range.
         ValueError: features without four axes.
 
     Example:
@@ -55,12 +63,14 @@ class Assigned(nn.Module):
 
     Source: Sicre et al. (2017, arXiv 1611.04413), part classifiers, assignment and bag of parts; DP-Net (2024, arXiv
     2404.15037), `S = U X`, detectors learned with the classifier.
-    Departures: the assignment is a target inside the step, where the source alternates over the whole set; parts
-    are shared by all classes, as in DP-Net. Queries start at length one; those of
+    Departures: the assignment is a target inside the step, where the source alternates over the whole set. With one
+    group the parts are shared by all classes, as in DP-Net; with one a class (or a group of images) they are the
+    class's, as in Sicre et al. Queries start at length one; those of
     `partrep.discovery.assignment.fit_assigned_parts` can take their place (not whitened: they are already).
     """
 
     parts: int = 8
+    groups: int = 1
     whiten: bool = False
     mean: bool = True
     momentum: float = 0.99
@@ -69,9 +79,7 @@ class Assigned(nn.Module):
         """Scores the locations of each image and assigns one region to each part."""
         self._check(features)
         similarity = dot(features, self._detectors(features, train))
-        fixed = jax.lax.stop_gradient(similarity)
-        spread = jnp.maximum(jnp.std(fixed, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
-        assignment = competition.annealed_soft_assign(fixed / spread)
+        assignment = self._assign(jax.lax.stop_gradient(similarity))
         vectors = self._summarise(similarity, readout.peak_assignment(similarity))
         return Parts(
             similarity=similarity,
@@ -82,6 +90,13 @@ class Assigned(nn.Module):
             presence=readout.presence(assignment),
             centroid=readout.centroid(assignment),
         )
+
+    def _assign(self, similarity: jax.Array) -> jax.Array:
+        """One region of the image for each part [B,K,h,w], none for two parts of a group; groups are as more images."""
+        batch, parts, height, width = similarity.shape
+        grouped = similarity.reshape(batch * self.groups, parts // self.groups, height, width)
+        spread = jnp.maximum(jnp.std(grouped, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
+        return competition.annealed_soft_assign(grouped / spread).reshape(similarity.shape)
 
     @staticmethod
     def evidence(parts: Parts) -> jax.Array:
@@ -114,10 +129,13 @@ class Assigned(nn.Module):
         return discriminants(queries, jnp.zeros(depth), covariance.value)
 
     def _check(self, features: jax.Array) -> None:
-        locations = features.shape[1] * features.shape[2] if jnp.ndim(features) == 4 else self.parts
-        if not 1 <= self.parts <= locations:
-            found = f"{self.parts} parts, {locations} locations"
-            raise UserError(f"assigned: {found}; expected at least 1 part and no more than locations")
+        if self.groups < 1 or self.parts < 1 or self.parts % self.groups:
+            found = f"{self.parts} parts, {self.groups} groups"
+            raise UserError(f"assigned: {found}; expected at least 1 part in each of equal groups")
+        together = self.parts // self.groups
+        if jnp.ndim(features) == 4 and together > features.shape[1] * features.shape[2]:
+            found = f"{together} parts that compete, {features.shape[1] * features.shape[2]} locations"
+            raise UserError(f"assigned: {found}; expected no more parts than locations")
         if not 0 <= self.momentum < 1:
             raise UserError(f"assigned: momentum {self.momentum}; expected 0 <= momentum < 1")
 
