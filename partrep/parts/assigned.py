@@ -20,9 +20,9 @@ class Assigned(nn.Module):
 
     The detectors are the learned queries, or, whitened, `w_k = (S + r I)^-1 q_k` with S the running covariance of
     all locations: `q_k` is then how the part's mean feature differs from the mean of all. The assignment gives each
-    part one region of the image and no region to two parts of one group (`competition.annealed_soft_assign` of the
-    similarity over its spread). It gets no gradient: it is the target of `partrep.losses.assignment_agreement`, and
-    replaces the matching between rounds of the alternating methods (`partrep.discovery.assignment`).
+    part one region of the image and no region to two parts of one group (`one_region_each`). It gets no gradient: it
+    is the target of `partrep.losses.assignment_agreement`, and replaces the matching between rounds of the
+    alternating methods (`partrep.discovery.assignment`).
 
     A group is of parts that belong together, such as those of one class: part k is of group `floor(k G / K)`. Groups
     do not compete: what a group is given is what it would be given alone. Which images a group is for is the loss's
@@ -79,7 +79,8 @@ class Assigned(nn.Module):
         """Scores the locations of each image and assigns one region to each part."""
         self._check(features)
         similarity = dot(features, self._detectors(features, train))
-        assignment = self._assign(jax.lax.stop_gradient(similarity))
+        grouped = in_groups(similarity, self.groups)
+        assignment = jax.vmap(one_region_each, in_axes=1, out_axes=1)(grouped).reshape(similarity.shape)
         vectors = self._summarise(similarity, readout.peak_assignment(similarity))
         return Parts(
             similarity=similarity,
@@ -90,13 +91,6 @@ class Assigned(nn.Module):
             presence=readout.presence(assignment),
             centroid=readout.centroid(assignment),
         )
-
-    def _assign(self, similarity: jax.Array) -> jax.Array:
-        """One region of the image for each part [B,K,h,w], none for two parts of a group; groups are as more images."""
-        batch, parts, height, width = similarity.shape
-        grouped = similarity.reshape(batch * self.groups, parts // self.groups, height, width)
-        spread = jnp.maximum(jnp.std(grouped, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
-        return competition.annealed_soft_assign(grouped / spread).reshape(similarity.shape)
 
     @staticmethod
     def evidence(parts: Parts) -> jax.Array:
@@ -138,6 +132,41 @@ class Assigned(nn.Module):
             raise UserError(f"assigned: {found}; expected no more parts than locations")
         if not 0 <= self.momentum < 1:
             raise UserError(f"assigned: momentum {self.momentum}; expected 0 <= momentum < 1")
+
+
+def in_groups(similarity: jax.Array, groups: int) -> jax.Array:
+    """The maps [B,K,h,w] of parts by the groups they are divided into in order: [B,G,K/G,h,w].
+
+    >>> in_groups(jnp.zeros((2, 6, 4, 4)), 3).shape
+    (2, 3, 2, 4, 4)
+    """
+    return similarity.reshape(similarity.shape[0], groups, -1, *similarity.shape[2:])
+
+
+def one_region_each(similarity: jax.Array) -> jax.Array:
+    """Each part one region of the image and no region to two parts: `annealed_soft_assign` of `s / spread`.
+
+    The spread is the standard deviation of the image's similarities, so that their scale has no say.
+
+    Args:
+        similarity: [B,K,h,w], `s`, with K at most h*w; gets no gradient.
+
+    Returns:
+        f32 [B,K,h,w] >= 0; sums over locations are 1, sums over parts at most 1.
+
+    Raises:
+        ValueError: not four axes, more parts than locations.
+
+    Example:
+        >>> s = jnp.array([[[[9.0, 8.0, 1.0]], [[9.0, 1.0, 1.0]]]])
+        >>> one_region_each(s)[0, :, 0].round(1).tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+
+    Source: see `competition.annealed_soft_assign`.
+    """
+    fixed = jax.lax.stop_gradient(similarity)
+    spread = jnp.maximum(jnp.std(fixed, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
+    return competition.annealed_soft_assign(fixed / spread)
 
 
 def mix_statistics(
