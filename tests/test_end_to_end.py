@@ -129,7 +129,7 @@ CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scor
     ("prototypes", 1, ("predictions",)),
     ("exclusive", 1, ()),
     ("regions", 0, ()),
-    ("assigned", 2, ()),
+    ("assigned,labels=class", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
     ("landmarks,bottleneck=binary", 1, ()),
@@ -147,11 +147,12 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
     assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown)
-    assert ("discovery/model/iou_mean" in results) == (preset != "gap")
+    shared = preset != "gap" and "labels=class" not in keys  # the parts of birds, and not of one class of them
+    assert ("discovery/model/iou_mean" in results) == shared
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
     found = {name for name in ("audit", "discovery", "parts", "predictions") if f'id="{name}"' in page}
-    assert found == {*shown, *(() if preset == "gap" else ("discovery", "parts"))}
+    assert found == {*shown, *(("discovery",) if shared else ()), *(() if preset == "gap" else ("parts",))}
     config = json.loads((tmp_path / "config.json").read_text())
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}

@@ -11,7 +11,6 @@ import numpy as np
 
 from partrep import UserError, lookup
 from partrep.discovery.assignment import fit_assigned_parts, image_groups
-from partrep.tasks.classify_push import CERTAIN
 from partrep.train.state import Tree
 
 LABELS = {
@@ -70,19 +69,20 @@ def train_groups(task: Any) -> np.ndarray:
 
 
 def alternated(task: Any) -> np.ndarray:
-    """Detectors f32 [K,D] by alternation, group by group, of images that show their class (see `CERTAIN`).
+    """Detectors f32 [K,D] by alternation, group by group.
 
-    Source: Sicre et al. (2017, arXiv 1611.04413). Departure: at most `MOST_FITTED` images of each class or group.
+    Source: Sicre et al. (2017, arXiv 1611.04413). Departure: of at most `MOST_FITTED` images of each class or group,
+    of a class those that show it best (a bird may lack the parts that tell its class).
     """
     columns, method = task.train_columns, task.config["model"]["method"]
-    owner, counts = columns["label"], np.ones(len(columns["label"]), bool)
+    owner, order = columns["label"], np.arange(len(columns["label"]))
     if labels_of(task.config) == "groups":
         owner = columns["group"]
     else:
-        counts = np.take_along_axis(columns["target"], owner[:, None], axis=1)[:, 0] > CERTAIN
-    chosen = [np.flatnonzero((owner == group) & counts)[:MOST_FITTED] for group in range(method["groups"])]
+        order = np.argsort(-columns["target"][order, owner], kind="stable")
+    chosen = [order[owner[order] == group][:MOST_FITTED] for group in range(method["groups"])]
     if empty := [group for group, images in enumerate(chosen) if not len(images)]:
-        raise UserError(f"group {empty[0]} of parts has no training image to be fitted to; expected some for each")
+        raise UserError(f"group {empty[0]} of {method['groups']} has no training image; expected fewer groups")
     index = np.concatenate(chosen)
     each = method["parts"] // method["groups"]
     return fit_assigned_parts(columns["features"][index], owner[index], each, task.config["seed"])

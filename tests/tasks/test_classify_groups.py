@@ -13,8 +13,9 @@ from scipy.special import log_softmax
 from partrep import UserError
 from partrep.discovery.assignment import fit_assigned_parts, image_groups
 from partrep.parts.assigned import one_region_each
-from partrep.tasks import classify, classify_run
+from partrep.tasks import classify, classify_groups
 from partrep.tasks.classify_check import check_settings, check_task
+from partrep.tasks.classify_evaluation import evaluate
 from partrep.tasks.classify_groups import alternated, check_class_count
 from partrep.tasks.classify_terms import TERMS, Seen
 from partrep.train import loop
@@ -100,44 +101,58 @@ def test_groups_are_of_features_alone_and_reach_the_step(small, given):
         check_task(owned(small, "labels=groups"))
 
 
-def test_alternation_fits_the_detectors_and_the_classifier_alone_is_trained(small, given):
+def test_alternation_fits_the_images_that_show_their_class_best(small, given, monkeypatch):
     task = owned(small, "labels=class,detectors=alternation", given)
-    features, labels = task.train_features["features"], task.data.train.labels
-    wanted = fit_assigned_parts(features, labels, 2)
-    state = classify.train(task, None)
-    np.testing.assert_allclose(state.params["method"]["queries"], wanted, rtol=1e-5)
-    start = jax.jit(task.init)(loop.init_key(0))
-    assert not np.array_equal(state.params["head"]["kernel"], start["params"]["head"]["kernel"])
-    uncertain = {**task.train_features, "target": np.full((12, 3), 1 / 3, np.float32)}
-    classify._FEATURES.update({key: uncertain for key in classify._FEATURES})
-    with pytest.raises(UserError, match="group 0 of parts has no training image"):
-        alternated(task)
-    classify._FEATURES.clear()
+    columns = task.train_features
+    labels, features = columns["label"], columns["features"]
+    np.testing.assert_allclose(alternated(task), fit_assigned_parts(features, labels, 2), rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(classify_groups, "MOST_FITTED", 2)
+    target = np.where(np.arange(12)[:, None] < 6, 1 / 3, np.eye(3)[labels])
+    monkeypatch.setattr(classify, "_read_features", lambda task: {**columns, "target": target})
+    monkeypatch.setattr(classify, "_FEATURES", {})
+    np.testing.assert_allclose(alternated(task), fit_assigned_parts(features[6:], labels[6:], 2), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="group 3 of 4 has no training image; expected fewer groups"):
+        alternated(owned(small, "labels=class,detectors=alternation", given, {"parts": 8, "groups": 4}))
 
 
-def test_groups_and_alternation_run_from_end_to_end(small, given, tmp_path):
+def test_groups_and_alternation_from_end_to_end_train_the_classifier_alone(small, given):
     task = owned(small, "labels=groups,detectors=alternation", given, backbone_from="somewhere")
     check_settings(task.config)
     check_task(task)
-    outcome = classify_run.run(task, tmp_path)
-    assert outcome.results["model/level"] == 2 and 0 <= outcome.results["test/accuracy"] <= 1
-
-
-def test_whitened_detectors_are_trained(small):
-    """The loss falls, queries move, and the statistics are those of the features."""
-    task = small("assigned", model={"method": {"parts": 6, "whiten": True}}, train={"log_every": 1})
-    task.config.stages.joint.steps = 12
     state = classify.train(task, None)
+    wanted = fit_assigned_parts(task.train_features["features"], task.train_groups, 2)
+    np.testing.assert_allclose(state.eval_variables["params"]["method"]["queries"], wanted, rtol=1e-5)
     start = jax.jit(task.init)(loop.init_key(0))
-    assert not np.allclose(state.params["method"]["queries"], start["params"]["method"]["queries"], atol=1e-3)
-    statistics = state.model_state["batch_stats"]["method"]
-    assert float(statistics["batches"]) == 12
-    images = task.data.train
-    whole = images.decode(images.load(np.arange(len(images))), None)
-    features = np.asarray(jax.jit(task.outputs)(state.variables, whole).features).reshape(-1, 8)
-    ratio = np.diag(statistics["covariance"]).sum() / features.var(0).sum()
-    assert 0.3 < ratio < 3
-    assert classify.correct(task, state.variables, images).mean() > 0.9
+    assert not np.array_equal(state.params["head"]["kernel"], start["params"]["head"]["kernel"])
+    results = evaluate(task, state.eval_variables, lambda count: count).results
+    assert results["model/level"] == 2 and 0 <= results["test/accuracy"] <= 1
+
+
+def test_whitened_detectors_are_trained(small, given):
+    """The loss falls as all moves against its gradient, detectors too, and the statistics are those of the batches."""
+    task = owned(small, "labels=class", given, {**METHOD, "whiten": True})
+    (stage,) = classify.stages(task)
+
+    @jax.jit
+    def descend(params, state, batch):
+        def loss(params):
+            terms, aux = stage.loss(params, state, {}, batch, jax.random.key(0))
+            return sum(value * weight for value, weight in terms.values()), aux.model_state
+
+        (value, new), slope = jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda x, dx: x - 0.3 * dx, params, slope), new, value
+
+    state = jax.jit(task.init)(jax.random.key(0))
+    params = state.pop("params")
+    values, start = [], params["method"]["queries"]
+    for t in range(10):
+        params, state, value = descend(params, state, stage.batches[t])
+        values.append(float(value))
+    assert np.mean(values[-3:]) < 0.95 * np.mean(values[:3])
+    assert np.abs(params["method"]["queries"] - start).max(axis=1).min() > 1e-3
+    rows = [stage.batches[t]["features"].astype(np.float64).reshape(-1, 8) for t in range(10)]
+    wanted = np.cov(np.concatenate(rows).T, bias=True)
+    np.testing.assert_allclose(state["batch_stats"]["method"]["covariance"], wanted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
