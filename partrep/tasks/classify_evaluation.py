@@ -30,7 +30,7 @@ MODEL = "model"
 MOST_SHARED = 64
 """With more parts than this they belong to classes, and are no parts of birds to be compared with the true ones."""
 
-OWN = ("location contributions", "contributions")
+OWN = ("centred contributions", "location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
 AUDITED = "audit: "
