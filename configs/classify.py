@@ -268,10 +268,18 @@ PRESETS = {
 
 
 # On the backbone that `gap` trained, which `--config.backbone_from` names: the best of `SEARCH` in worlds 0 and 1.
-ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {}
+RATE = "stages.joint.optimizer.learning_rate"
+ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {
+    "landmarks": {RATE: 6e-3, "losses.concentration": 0.0},
+    "landmarks_tv": {RATE: 2e-2, "losses.total_variation": 0.1},
+    "slots": {RATE: 2e-2, "losses.spread": 0.5},
+    "exclusive": {RATE: 2e-2, "losses.alignment": 0.5},
+    "regions": {RATE: 2e-2, "losses.occurrence": 0.0},
+    "gap": {RATE: 6e-3, "label_smoothing": 0.1},
+}
 
 # What `launch.tune` tries of each preset: six settings each, chosen by accuracy on validation images.
-RATES = ("stages.joint.optimizer.learning_rate", (2e-3, 6e-3, 2e-2))
+RATES = (RATE, (2e-3, 6e-3, 2e-2))
 SEARCH = {
     "landmarks": (RATES, ("losses.concentration", (0.0, 60.0))),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),

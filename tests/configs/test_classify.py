@@ -133,3 +133,18 @@ def test_an_isolated_read_out_brings_its_own_head(preset):
 def test_bottlenecks_that_do_not_fit_are_refused(argument):
     with pytest.raises(partrep.UserError, match="with bottleneck="):
         classify.get_config(argument)
+
+
+@pytest.mark.parametrize("preset", classify.ON_GIVEN_FEATURES)
+def test_settings_on_given_features_are_among_those_searched(preset):
+    chosen = classify.ON_GIVEN_FEATURES[preset]
+    searched = dict(classify.SEARCH[preset])
+    assert set(chosen) == set(searched) and all(value in searched[path] for path, value in chosen.items())
+    config = classify.get_config(f"{preset},features=given").to_dict()
+    for path, value in chosen.items():
+        found = config
+        for name in path.split("."):
+            found = found[name]
+        assert found == value
+    with pytest.raises(partrep.UserError, match="has no key 'features'"):
+        classify.get_config("additive,features=given")
