@@ -16,20 +16,27 @@ from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
-from partrep.tasks.classify import Classify, correct
+from partrep.tasks.classify import Classify
 from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
+from partrep.tasks.classify_reliance import (
+    TEST,
+    VALIDATION,
+    Reliance,
+    decide,
+    flat_reliance,
+    outside_share,
+    reliance_table,
+)
+from partrep.tasks.maps import MOST_SHARED, Sampled, discovery_page, discovery_scores, part_count
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MODEL = "model"
-MOST_SHARED = 64
-"""With more parts than this they belong to classes, and are no parts of birds to be compared with the true ones."""
-
+FIRST_OFF = "first part off"
 OWN = ("location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
@@ -61,8 +68,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     data, settings = task.data, task.config["evaluation"]
     audits = data.world is not None and settings["audit_images"] > 0
     evaluations = count(1 + len(data.shifted) + audits)
-    right = correct(task, variables, data.test)
-    shifted = {name: correct(task, variables, images) for name, images in data.shifted.items()}
+    right, relied = decide(task, variables)
     found = audit_model(task, variables) if audits else None
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
     parts = part_count(task, variables)
@@ -70,17 +76,26 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
-    row = result_row(right, shifted, data.test.labels)
-    page = _page(task, row, found, discovery)
+    row = result_row(right, data.test.labels)
+    rows = (row,) if relied is None or not data.shifted else (row, off_row(right, relied, data.test.labels))
+    page = _page(task, rows, found, discovery)
+    if relied is not None:
+        outside = None
+        if data.validation.truth is not None:
+            outside = outside_share(held_out.maps["assignment"], held_out.maps["part_mask"])
+        page = dataclasses.replace(page, reliance=reliance_table(relied, outside))
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
-        results=flat(task, variables, row, found, discovery) | isolated | codes,
-        rows=(row,),
+        results=flat(task, variables, row, found, discovery)
+        | ({} if relied is None else flat_reliance(relied))
+        | isolated
+        | codes,
+        rows=rows,
         page=page,
-        episodes={MODEL: by_class(right, data.test.labels)}
-        | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()})
-        | {Result.further_name(MODEL, name): by_class(values, data.test.labels) for name, values in shifted.items()},
+        episodes=episodes(MODEL, right, data.test.labels)
+        | ({} if len(rows) == 1 or relied is None else episodes(FIRST_OFF, _on_tests(relied), data.test.labels))
+        | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()}),
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
         test_evaluations=evaluations,
     )
@@ -110,14 +125,41 @@ def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels, values) / np.bincount(labels)
 
 
-def result_row(right: np.ndarray, shifted: Mapping[str, np.ndarray], labels: np.ndarray) -> Result:
-    """Accuracy with its interval by bootstrap over classes, and that in other surroundings."""
+def result_row(right: Mapping[str, np.ndarray], labels: np.ndarray) -> Result:
+    """Accuracy on the test images with its interval by bootstrap over classes, and that in other surroundings."""
     return Result.measured(
-        MODEL,
-        bootstrap_interval(right, labels),
-        reference=True,
-        further={name: tuple(bootstrap_interval(values, labels)) for name, values in shifted.items()},
+        MODEL, bootstrap_interval(right[TEST], labels), reference=True, further=_shifted(right, labels)
     )
+
+
+def off_row(right: Mapping[str, np.ndarray], relied: Reliance, labels: np.ndarray) -> Result:
+    """The same with the first part switched off, and what the model with all its parts is above that."""
+    off = _on_tests(relied)
+    lost = {name: values.astype(float) - off[name] for name, values in right.items()}
+    return Result.measured(
+        FIRST_OFF,
+        bootstrap_interval(off[TEST], labels),
+        bootstrap_interval(lost[TEST], labels),
+        note="the part that decisions rest on most, found without labels",
+        further=_shifted(off, labels),
+        further_differences=_shifted(lost, labels),
+    )
+
+
+def _on_tests(relied: Reliance) -> dict[str, np.ndarray]:
+    """Which images of each test set are classified right with the first part off."""
+    return {name: right for name, right in relied.right.items() if name != VALIDATION}
+
+
+def _shifted(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Means with their intervals in other surroundings than those of the test images."""
+    found = {name: bootstrap_interval(each, labels) for name, each in values.items() if name != TEST}
+    return {name: (each.mean, each.low, each.high) for name, each in found.items()}
+
+
+def episodes(row: str, right: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy of each class under the name of a row and of its further settings, so that runs can be paired."""
+    return {row if name == TEST else Result.further_name(row, name): by_class(x, labels) for name, x in right.items()}
 
 
 def audit_model(task: Classify, variables: Tree) -> Audit:
@@ -194,7 +236,7 @@ def _has_width(interval: Interval | None) -> bool:
 
 
 def _page(
-    task: Classify, row: Result, found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
+    task: Classify, rows: tuple[Result, ...], found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
 ) -> ClassifyPage:
     data = task.data
     reached = level(task.model)
@@ -207,8 +249,8 @@ def _page(
     }
     return ClassifyPage(
         title=f"Classification by {task.config['model']['method']['name']}: {task.config['data']['name']}",
-        conclusion=conclusion(row, found),
-        results=(row,),
+        conclusion=conclusion(rows[0], found),
+        results=rows,
         facts=facts,
         chance=1 / data.train.classes,
         results_note="The interval is by bootstrap over classes.",
