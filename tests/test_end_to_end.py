@@ -125,7 +125,7 @@ def hasty(monkeypatch):
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
     ("landmarks", 2, ("audit", "predictions")),
     ("landmarks_tv,bottleneck=generative", 2, ()),
-    ("slots,bottleneck=disentangled", 2, ()),
+    ("slots,bottleneck=disentangled,objective=groupdro", 2, ("conflicting",)),
     ("prototypes", 1, ("predictions",)),
     ("exclusive", 1, ()),
     ("regions", 0, ()),
@@ -141,17 +141,31 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     preset, _, keys = argument.partition(",")
     argv = [f"{CLASSIFY}:{preset},smoke,{keys}", f"--workdir={tmp_path}"]
     argv += [f"--config.evaluation.{n}={int(s in shown)}" for n, s in (("audit_images", "audit"), ("pictures", "predictions"))]
+    if "conflicting" in shown:
+        argv += ["--config.data.shortcut=0.9", "--config.model.method.background=False"]
     if preset == "prototypes":  # the other two stages have the losses of these, and nothing at their end
         argv += ["--config.stages.warm.steps=0", "--config.stages.pruned.steps=0"]
     check_run(tmp_path, launch(monkeypatch, capsys, *argv))
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
-    assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown)
+    assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown) + 3 * ("conflicting" in shown)
     assert ("discovery/model/iou_mean" in results) == (preset != "gap")
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
-    found = {name for name in ("audit", "discovery", "parts", "predictions") if f'id="{name}"' in page}
-    assert found == {*shown, *(() if preset == "gap" else ("discovery", "parts"))}
+    found = {name for name in ("audit", "discovery", "parts", "predictions", "reliance") if f'id="{name}"' in page}
+    additive = level > 0 and preset != "gap"
+    assert found == {
+        *({*shown} - {"conflicting"}), *(() if preset == "gap" else ("discovery", "parts")), *(["reliance"] * additive)
+    }  # fmt: skip
+    assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == additive
+    if "conflicting" in shown:
+        first = int(results["parts/first"])
+        shares = [results[f"parts/{k}/reliance"] for k in range(8)]
+        assert shares[first] == max(shares) and "parts/8/reliance" not in results
+        for name in ("validation", "test", "matched", "random", "conflicting"):
+            accuracy = results[f"parts/first_off/{name}/accuracy"]
+            assert results[f"parts/{first}/off/{name}/accuracy"] == pytest.approx(accuracy)
+        assert "first part off" in page and "outside the bird" in page
     config = json.loads((tmp_path / "config.json").read_text())
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}

@@ -50,8 +50,8 @@ def group_dro(
 
     Example:
         >>> loss, weights = group_dro(jnp.array([1.0, 1.0, 3.0]), jnp.array([0, 0, 1]), jnp.array([0.5, 0.5]), 1.0)
-        >>> round(float(loss), 3), weights.round(3).tolist()
-        (2.762, [0.11900000274181366, 0.8809999823570251])
+        >>> round(float(loss), 3), round(float(weights[1]), 3)
+        (2.762, 0.881)
 
     Source: Sagawa et al., Distributionally Robust Neural Networks for Group Shifts (ICLR 2020), algorithm 1; step size
     0.01, and groups that a batch lacks counting 0, as in the released code.

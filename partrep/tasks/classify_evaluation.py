@@ -22,8 +22,6 @@ from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
 from partrep.tasks.classify_reliance import (
     TEST,
-    VALIDATION,
-    Reliance,
     decide,
     flat_reliance,
     outside_share,
@@ -37,6 +35,7 @@ from partrep.train.state import Tree
 
 MODEL = "model"
 FIRST_OFF = "first part off"
+NOTES = {FIRST_OFF: "without the part that decisions rest on most, which is found without labels"}
 OWN = ("location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
@@ -76,29 +75,34 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
-    row = result_row(right, data.test.labels)
-    rows = (row,) if relied is None or not data.shifted else (row, off_row(right, relied, data.test.labels))
+    answered = {MODEL: right}
+    if relied is not None and data.shifted:
+        answered[FIRST_OFF] = relied.tested
+    rows = result_rows(answered, data.test.labels)
     page = _page(task, rows, found, discovery)
     if relied is not None:
-        outside = None
-        if data.validation.truth is not None:
-            outside = outside_share(held_out.maps["assignment"], held_out.maps["part_mask"])
-        page = dataclasses.replace(page, reliance=reliance_table(relied, outside))
+        page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out)))
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
-        results=flat(task, variables, row, found, discovery)
+        results=flat(task, variables, rows[0], found, discovery)
         | ({} if relied is None else flat_reliance(relied))
         | isolated
         | codes,
         rows=rows,
         page=page,
-        episodes=episodes(MODEL, right, data.test.labels)
-        | ({} if len(rows) == 1 or relied is None else episodes(FIRST_OFF, _on_tests(relied), data.test.labels))
+        episodes=by_row(answered, data.test.labels)
         | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()}),
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
         test_evaluations=evaluations,
     )
+
+
+def _outside(sampled: Sampled) -> np.ndarray | None:
+    """Of what each part covers, the share outside of the object; None where objects are not known."""
+    if sampled.images.truth is None:
+        return None
+    return outside_share(sampled.maps["assignment"], sampled.maps["part_mask"])
 
 
 def own_explanation(names: Sequence[str]) -> str:
@@ -125,41 +129,38 @@ def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels, values) / np.bincount(labels)
 
 
-def result_row(right: Mapping[str, np.ndarray], labels: np.ndarray) -> Result:
-    """Accuracy on the test images with its interval by bootstrap over classes, and that in other surroundings."""
+def result_rows(answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> tuple[Result, ...]:
+    """The rows of the results: `answered` is `{row: {set: bool [n]}}`, which images of each test set are right.
+
+    Accuracy on the test images with its interval by bootstrap over classes, that in other surroundings, and what the
+    first row, the model, is above each other one.
+    """
+    return tuple(_result_row(name, answered, labels) for name in answered)
+
+
+def _result_row(name: str, answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> Result:
+    right = _measured(answered[name], labels)
+    if name == MODEL:
+        return Result.measured(name, right.pop(TEST), reference=True, further=right)
+    pairs = {key: (answered[MODEL][key], values) for key, values in answered[name].items()}
+    lost = _measured({key: model.astype(float) - values for key, (model, values) in pairs.items()}, labels)
+    difference = lost.pop(TEST)
     return Result.measured(
-        MODEL, bootstrap_interval(right[TEST], labels), reference=True, further=_shifted(right, labels)
+        name, right.pop(TEST), difference, note=NOTES[name], further=right, further_differences=lost
     )
 
 
-def off_row(right: Mapping[str, np.ndarray], relied: Reliance, labels: np.ndarray) -> Result:
-    """The same with the first part switched off, and what the model with all its parts is above that."""
-    off = _on_tests(relied)
-    lost = {name: values.astype(float) - off[name] for name, values in right.items()}
-    return Result.measured(
-        FIRST_OFF,
-        bootstrap_interval(off[TEST], labels),
-        bootstrap_interval(lost[TEST], labels),
-        note="the part that decisions rest on most, found without labels",
-        further=_shifted(off, labels),
-        further_differences=_shifted(lost, labels),
-    )
+def _measured(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Interval]:
+    return {name: bootstrap_interval(each, labels) for name, each in values.items()}
 
 
-def _on_tests(relied: Reliance) -> dict[str, np.ndarray]:
-    """Which images of each test set are classified right with the first part off."""
-    return {name: right for name, right in relied.right.items() if name != VALIDATION}
-
-
-def _shifted(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """Means with their intervals in other surroundings than those of the test images."""
-    found = {name: bootstrap_interval(each, labels) for name, each in values.items() if name != TEST}
-    return {name: (each.mean, each.low, each.high) for name, each in found.items()}
-
-
-def episodes(row: str, right: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy of each class under the name of a row and of its further settings, so that runs can be paired."""
-    return {row if name == TEST else Result.further_name(row, name): by_class(x, labels) for name, x in right.items()}
+def by_row(answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy of each class under the names of the rows and of their further settings, so that runs can be paired."""
+    return {
+        name if key == TEST else Result.further_name(name, key): by_class(values, labels)
+        for name, sets in answered.items()
+        for key, values in sets.items()
+    }
 
 
 def audit_model(task: Classify, variables: Tree) -> Audit:

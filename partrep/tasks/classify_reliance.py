@@ -99,6 +99,11 @@ class Reliance:
     labels: Mapping[str, np.ndarray]
     accuracy: float
 
+    @property
+    def tested(self) -> dict[str, np.ndarray]:
+        """`right` of the test sets alone."""
+        return {name: right for name, right in self.right.items() if name != VALIDATION}
+
 
 def decide(task: Classify, variables: Tree) -> tuple[dict[str, np.ndarray], Reliance | None]:
     """Which images of each test set are classified right, bool [n]; of an additive model of shared parts, its reliance.
