@@ -4,11 +4,19 @@
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
 Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
-(PIP-Net), regions (Huang and Li), assigned (DP-Net), gap.
+(PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), gap.
 Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
-(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone).
---config.backbone_from=WORKDIR takes the backbone of a finished run as it is.
+(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
+labels=shared|class|groups and detectors=learned|alternation (assigned). --config.backbone_from=WORKDIR takes the
+backbone of a finished run as it is.
+
+Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
+alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
+which stand in for classes (labels=groups: k-means of mean features, so that it needs backbone_from; the classifier
+still learns the classes). detectors=alternation is the baseline: Hungarian matching and discriminants in turn on
+the features of backbone_from, then the classifier alone is trained. --config.model.method.whiten=True whitens the
+detectors that are learned by the running covariance of all locations.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
@@ -58,10 +66,12 @@ KEYS = {
     "bottleneck": tuple(BOTTLENECKS),
     "recombination": ("off", "on"),
     "objective": tuple(OBJECTIVES),
+    "labels": ("shared", "class", "groups"),
+    "detectors": ("learned", "alternation"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
 PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
-              "recombination": (*WITH_VECTORS, "gap")}  # fmt: skip
+              "recombination": (*WITH_VECTORS, "gap"), "labels": ("assigned",), "detectors": ("assigned",)}  # fmt: skip
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -71,6 +81,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
     PRESETS[preset](config)
     if preset in WITH_VECTORS:
         _use_bottleneck(config, keys["bottleneck"])
+    if keys["labels"] != "shared":
+        _own_parts(config, keys["labels"])
+    if keys["detectors"] == "alternation":
+        _alternate(config)
     isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
     if isolated and recombined:
         raise partrep.UserError("readout=isolated with recombination=on; expected one of them: isolated parts add up")
@@ -187,9 +201,25 @@ def _regions(config: ConfigDict) -> None:
 
 def _assigned(config: ConfigDict) -> None:
     """DP-Net: linear detectors, one region a part and image, at most one part a region."""
-    config.model.method = dict(name="assigned", parts=64, whiten=False, mean=True)
+    config.labels = "shared"
+    config.detectors = "learned"
+    config.model.method = dict(name="assigned", parts=64, groups=1, whiten=False, mean=True)
     config.model.bottleneck = dict(name="standardised")
     config.losses.update(assignment_agreement=0.1, query_diversity=0.001, decisiveness=0.01, class_usage=0.01)
+
+
+def _own_parts(config: ConfigDict, labels: str) -> None:
+    """Sicre et al.: parts of a class or group, matched in its images; without what DP-Net asks of shared parts."""
+    config.labels = labels
+    config.model.method.update(parts=98, groups=49)
+    config.losses.update(query_diversity=0.0, decisiveness=0.0, class_usage=0.0)
+
+
+def _alternate(config: ConfigDict) -> None:
+    """Sicre et al. as they were: detectors by alternation, then a linear classifier of their scores."""
+    config.detectors = "alternation"
+    config.stages.joint.trainable = "head/.*"
+    config.losses.assignment_agreement = 0.0
 
 
 def _use_bottleneck(config: ConfigDict, name: str) -> None:

@@ -130,7 +130,7 @@ CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scor
     ("prototypes", 1, ("predictions",)),
     ("exclusive", 1, ()),
     ("regions", 0, ()),
-    ("assigned", 2, ()),
+    ("assigned,labels=class", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
     ("landmarks,bottleneck=binary", 1, ()),
@@ -150,16 +150,17 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     check_run(tmp_path, launch(monkeypatch, capsys, *argv))
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
-    assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown) + ("conflicting" in shown)
-    assert ("discovery/model/iou_mean" in results) == (preset != "gap")
+    sets = 1 + ("audit" in shown) + ("conflicting" in shown)
+    assert results["model/level"] == level and provenance["test_evaluations"] == sets
+    shared = preset != "gap" and "labels=class" not in keys  # the parts of birds, and not of one class of them
+    assert ("discovery/model/iou_mean" in results) == shared
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
     found = {name for name in ("audit", "discovery", "parts", "predictions", "reliance") if f'id="{name}"' in page}
-    additive = level > 0 and preset != "gap"
-    assert found == {
-        *({*shown} - {"conflicting"}), *(() if preset == "gap" else ("discovery", "parts")), *(["reliance"] * additive)
-    }  # fmt: skip
-    assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == additive
+    ranked = shared and level > 0
+    always = {"discovery": shared, "parts": preset != "gap", "reliance": ranked}
+    assert found == {*shown} - {"conflicting"} | {name for name, there in always.items() if there}
+    assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == ranked
     if "conflicting" in shown:
         first = int(results["parts/first"])
         shares = [results[f"parts/{k}/reliance"] for k in range(8)]

@@ -12,16 +12,22 @@ from partrep.shapes import check_shapes
 SMALLEST_WEIGHT = 1e-12
 
 
-def assignment_agreement(similarity: jax.Array, target: jax.Array, temperature: float = 1.0) -> jax.Array:
+def assignment_agreement(
+    similarity: jax.Array, target: jax.Array, temperature: float = 1.0, where: jax.Array | None = None
+) -> jax.Array:
     """Each part scores the region it was given above the others, `l_b = -mean_k sum_n m_kn log softmax_n(s_kn / t)`.
+
+    The mean is over the parts that count in the image, such as those of its class.
 
     Args:
         similarity: [B,K,h,w], `s`.
         target: [B,K,h,w] >= 0, `m`, with sums over locations of 1; gets no gradient.
         temperature: > 0, `t`, in units of the similarity.
+        where: bool [B,K], the parts that count in each image; None counts all. What lies under a false `where` may
+            be NaN and gets no gradient.
 
     Returns:
-        f32 [B] >= 0 (per example), log(h*w) for a flat similarity.
+        f32 [B] >= 0 (per example), log(h*w) for a flat similarity; 0 where no part counts.
 
     Raises:
         ValueError: shapes that do not agree, a temperature that is not positive.
@@ -32,14 +38,19 @@ def assignment_agreement(similarity: jax.Array, target: jax.Array, temperature: 
         1.3863
 
     Source: this library: the assignment of Sicre et al. (2017, arXiv 1611.04413), which there chooses the regions
-    that the next part classifiers are fitted to, as a target inside the step.
+    that the next part classifiers are fitted to, as a target inside the step. `where` is theirs too: a part is
+    matched in the images of its class.
     """
-    check_shapes("assignment_agreement", similarity=(similarity, "B K h w"), target=(target, "B K h w"))
+    shapes = {"target": (target, "B K h w"), "where": (where, "B K")}
+    check_shapes("assignment_agreement", similarity=(similarity, "B K h w"), **shapes)
     if temperature <= 0:
         raise ValueError(f"assignment_agreement: temperature is {temperature}; expected it positive")
     flat = similarity.astype(jnp.float32).reshape(*similarity.shape[:2], -1) / temperature
     wanted = jax.lax.stop_gradient(target).astype(jnp.float32).reshape(flat.shape)
-    return -jnp.mean(jnp.sum(wanted * jax.nn.log_softmax(flat, axis=-1), axis=-1), axis=-1)
+    counts = jnp.ones(flat.shape[:2], bool) if where is None else jnp.asarray(where)
+    flat, wanted = (jnp.where(counts[..., None], x, 0.0) for x in (flat, wanted))  # before the logarithm: no NaN stays
+    by_part = -jnp.sum(wanted * jax.nn.log_softmax(flat, axis=-1), axis=-1)
+    return jnp.sum(by_part, axis=-1) / jnp.maximum(jnp.sum(counts, axis=-1), 1)
 
 
 def query_diversity(queries: jax.Array) -> jax.Array:

@@ -20,9 +20,13 @@ class Assigned(nn.Module):
 
     The detectors are the learned queries, or, whitened, `w_k = (S + r I)^-1 q_k` with S the running covariance of
     all locations: `q_k` is then how the part's mean feature differs from the mean of all. The assignment gives each
-    part one region of the image and no region to two parts (`competition.annealed_soft_assign` of the similarity
-    over its spread). It gets no gradient: it is the target of `partrep.losses.assignment_agreement`, and replaces
-    the matching between rounds of the alternating methods (`partrep.discovery.assignment`).
+    part one region of the image and no region to two parts of one group (`one_region_each`). It gets no gradient: it
+    is the target of `partrep.losses.assignment_agreement`, and replaces the matching between rounds of the
+    alternating methods (`partrep.discovery.assignment`).
+
+    A group is of parts that belong together, such as those of one class: part k is of group `floor(k G / K)`. Groups
+    do not compete: what a group is given is what it would be given alone. Which images a group is for is the loss's
+    to say (its `where`); scores are the same in any grouping.
 
     Honest explanation, with a linear head: level 1 exactly; level 2 exactly, with the place of each maximum frozen
     (and the statistics, which evaluation never changes). What is frozen is `evidence`, the place of each maximum,
@@ -30,7 +34,9 @@ class Assigned(nn.Module):
     a feature sees pixels of other parts.
 
     Attributes:
-        parts: K, 1 to the number of locations.
+        parts: K, a multiple of `groups`.
+        groups: G, how many groups the parts are divided into, in order; 1: all parts compete. The parts of a group,
+            K / G, are at most as many as locations.
         whiten: whether detectors are whitened; the statistics are `batch_stats` (float32).
         mean: whether vectors hold the mean score, [B,K,2], beside the greatest, [B,K,1].
         momentum: in [0,1), of the statistics; the first batches count alike, so that there is no start to forget.
@@ -40,10 +46,12 @@ class Assigned(nn.Module):
         train: whether this is a training step; only then do the statistics move.
 
     Returns:
-        `Parts`; the background is what no part was given, scores are the greatest similarities.
+        `Parts`; the background is what no part of any group was given (sums over the parts of a group are at most
+        1, those over all parts at most G), scores are the greatest similarities.
 
     Raises:
-        UserError: parts that are not 1 to the number of locations, a momentum out of range.
+        UserError: groups that do not divide the parts, none or more parts in a group than locations, a momentum out
+            of range.
         ValueError: features without four axes.
 
     Example:
@@ -55,12 +63,14 @@ class Assigned(nn.Module):
 
     Source: Sicre et al. (2017, arXiv 1611.04413), part classifiers, assignment and bag of parts; DP-Net (2024, arXiv
     2404.15037), `S = U X`, detectors learned with the classifier.
-    Departures: the assignment is a target inside the step, where the source alternates over the whole set; parts
-    are shared by all classes, as in DP-Net. Queries start at length one; those of
+    Departures: the assignment is a target inside the step, where the source alternates over the whole set. With one
+    group the parts are shared by all classes, as in DP-Net; with one a class (or a group of images) they are the
+    class's, as in Sicre et al. Queries start at length one; those of
     `partrep.discovery.assignment.fit_assigned_parts` can take their place (not whitened: they are already).
     """
 
     parts: int = 8
+    groups: int = 1
     whiten: bool = False
     mean: bool = True
     momentum: float = 0.99
@@ -69,9 +79,8 @@ class Assigned(nn.Module):
         """Scores the locations of each image and assigns one region to each part."""
         self._check(features)
         similarity = dot(features, self._detectors(features, train))
-        fixed = jax.lax.stop_gradient(similarity)
-        spread = jnp.maximum(jnp.std(fixed, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
-        assignment = competition.annealed_soft_assign(fixed / spread)
+        grouped = in_groups(similarity, self.groups)
+        assignment = jax.vmap(one_region_each, in_axes=1, out_axes=1)(grouped).reshape(similarity.shape)
         vectors = self._summarise(similarity, readout.peak_assignment(similarity))
         return Parts(
             similarity=similarity,
@@ -114,12 +123,50 @@ class Assigned(nn.Module):
         return discriminants(queries, jnp.zeros(depth), covariance.value)
 
     def _check(self, features: jax.Array) -> None:
-        locations = features.shape[1] * features.shape[2] if jnp.ndim(features) == 4 else self.parts
-        if not 1 <= self.parts <= locations:
-            found = f"{self.parts} parts, {locations} locations"
-            raise UserError(f"assigned: {found}; expected at least 1 part and no more than locations")
+        if self.groups < 1 or self.parts < 1 or self.parts % self.groups:
+            found = f"{self.parts} parts, {self.groups} groups"
+            raise UserError(f"assigned: {found}; expected at least 1 part in each of equal groups")
+        together = self.parts // self.groups
+        if jnp.ndim(features) == 4 and together > features.shape[1] * features.shape[2]:
+            found = f"{together} parts that compete, {features.shape[1] * features.shape[2]} locations"
+            raise UserError(f"assigned: {found}; expected no more parts than locations")
         if not 0 <= self.momentum < 1:
             raise UserError(f"assigned: momentum {self.momentum}; expected 0 <= momentum < 1")
+
+
+def in_groups(similarity: jax.Array, groups: int) -> jax.Array:
+    """The maps [B,K,h,w] of parts by the groups they are divided into in order: [B,G,K/G,h,w].
+
+    >>> in_groups(jnp.zeros((2, 6, 4, 4)), 3).shape
+    (2, 3, 2, 4, 4)
+    """
+    return similarity.reshape(similarity.shape[0], groups, -1, *similarity.shape[2:])
+
+
+def one_region_each(similarity: jax.Array) -> jax.Array:
+    """Each part one region of the image and no region to two parts: `annealed_soft_assign` of `s / spread`.
+
+    The spread is the standard deviation of the image's similarities, so that their scale has no say.
+
+    Args:
+        similarity: [B,K,h,w], `s`, with K at most h*w; gets no gradient.
+
+    Returns:
+        f32 [B,K,h,w] >= 0; sums over locations are 1, sums over parts at most 1.
+
+    Raises:
+        ValueError: not four axes, more parts than locations.
+
+    Example:
+        >>> s = jnp.array([[[[9.0, 8.0, 1.0]], [[9.0, 1.0, 1.0]]]])
+        >>> one_region_each(s)[0, :, 0].round(1).tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+
+    Source: see `competition.annealed_soft_assign`.
+    """
+    fixed = jax.lax.stop_gradient(similarity)
+    spread = jnp.maximum(jnp.std(fixed, axis=(1, 2, 3), keepdims=True), SMALLEST_SPREAD)
+    return competition.annealed_soft_assign(fixed / spread)
 
 
 def mix_statistics(

@@ -36,6 +36,7 @@ from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.tasks.batches import ClassBatches, eval_batches
+from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import Seen, terms
 from partrep.train import sharding
@@ -101,6 +102,18 @@ class Classify:
                 del _FEATURES[next(iter(_FEATURES))]
             _FEATURES[key] = _read_features(self)
         return _FEATURES[key]
+
+
+    @functools.cached_property
+    def train_groups(self) -> np.ndarray:
+        """i32 [n]: the group of each training image, found without labels."""
+        return train_groups(self)
+
+    @property
+    def train_columns(self) -> dict[str, Any]:
+        """What a batch holds of every training image: `train_features` and, where parts are of groups, `group`."""
+        grouped = labels_of(self.config) == "groups"
+        return {**self.train_features, "group": self.train_groups} if grouped else self.train_features
 
 
 MOST_FEATURES = 2
@@ -240,6 +253,7 @@ def classification_loss(
         batch.get("warp"),
         batch.get("pasted"),
         task.model,
+        batch.get("group"),
     )
     assert outputs.logits is not None
     transform = LOGITS[task.config["logits"]]
@@ -339,7 +353,7 @@ def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
 
 
 class FeatureBatches:
-    """Batch t of the training images' features, with their labels and targets."""
+    """Batch t of the training images' features, with their labels, targets and groups."""
 
     def __init__(self, task: Classify, batch_size: int):
         self.task = task
@@ -348,7 +362,7 @@ class FeatureBatches:
 
     def __getitem__(self, t: int) -> Batch:
         index = self.order[t]["index"]
-        return jax.tree.map(lambda column: column[index], self.task.train_features)
+        return jax.tree.map(lambda column: column[index], self.task.train_columns)
 
 
 def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:
@@ -356,8 +370,9 @@ def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:
     every = task.config["train"]["validate_every"]
     hooks = Hooks(on_step=[Every(every, functools.partial(validate, task))]) if every else Hooks()
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
+    init = functools.partial(with_detectors, task.init, alternated(task)) if alternates(task.config) else task.init
     ahead = [dataclasses.replace(stage, batches=Prefetched(stage.batches)) for stage in stages(task)]
-    return fit(ahead, task.init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
+    return fit(ahead, init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
 
 
 def validate(task: Classify, state: TrainState) -> dict[str, float]:

@@ -14,6 +14,7 @@ from partrep.explain import bound
 from partrep.tasks import classify
 from partrep.tasks.batches import spaced
 from partrep.tasks.check import check_numbers, trace_stages
+from partrep.tasks.classify_groups import check_class_count, check_groups
 from partrep.tasks.maps import TRUTH, bird_truth
 
 SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
@@ -23,6 +24,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
     """Raises a `UserError` at the first setting of the config that no run can have."""
     check_numbers(config)
     check_objective(config)
+    check_groups(config)
     evaluation = config["evaluation"]
     for name in evaluation["explanations"]:
         lookup(dict(bound.POST_HOC), name, "explanation")
@@ -48,6 +50,7 @@ def check_objective(config: Mapping[str, Any]) -> None:
 
 def check_task(task: classify.Classify) -> None:
     """Traces the steps and the maps of one image; true parts must be larger than the map's cells."""
+    check_class_count(task.config, task.data.train.classes)
     state = trace_stages(classify.stages(task), task.init, task.config)
     images = task.data.test
     batch = images.load(spaced(images, 98))

@@ -25,8 +25,11 @@ from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel
+from partrep.parts.assigned import in_groups, one_region_each
 from partrep.parts.prototypes import nearest_distance
 from partrep.parts.queries import class_tied
+from partrep.tasks.classify_groups import labels_of
+from partrep.tasks.classify_push import CERTAIN
 from partrep.tasks.part_terms import PART_TERMS
 from partrep.train.stages import Terms
 from partrep.train.state import Tree
@@ -47,6 +50,7 @@ class Seen:
         warp: that the second view is under; None where it has the same geometry.
         pasted: f32 [B,h,w], 1 where the second view shows the image before it in the batch; None where it does not.
         model: that made the outputs.
+        group: i32 [B], which of the groups found without labels an image is of; None where there are none.
     """
 
     config: Mapping[str, Any]
@@ -60,6 +64,7 @@ class Seen:
     warp: Warp | None = None
     pasted: jax.Array | None = None
     model: PartModel | None = None
+    group: jax.Array | None = None
 
     @property
     def proposed(self) -> PartOutputs:
@@ -180,6 +185,25 @@ def _total_correlation(seen: Seen) -> jax.Array:
     return total_correlation(seen.outputs.codes, found.mean, found.log_variance)
 
 
+def _assignment_agreement(seen: Seen) -> jax.Array:
+    """Of the parts of all classes, or of those of the image's own class or group alone.
+
+    Those are assigned here once more: of the assignment of all parts nothing else is read in training, and XLA then
+    leaves that out, which is G times the work. An image that shows little of its class has no parts of it to place.
+    """
+    parts, labels = seen.proposed.parts, labels_of(seen.config)
+    if labels == "shared":
+        return assignment_agreement(parts.similarity, parts.assignment).mean()
+    owner = seen.label if labels == "class" else seen.group
+    if owner is None:
+        raise UserError("loss term 'assignment_agreement' needs the groups of images; expected a given backbone")
+    grouped = in_groups(parts.similarity, seen.config["model"]["method"]["groups"])
+    own = jnp.take_along_axis(grouped, owner[:, None, None, None, None], axis=1)[:, 0]
+    shows = seen.certain > CERTAIN if labels == "class" else jnp.ones(owner.shape, bool)
+    where = jnp.broadcast_to(shows[:, None], own.shape[:2])
+    return assignment_agreement(own, one_region_each(own), where=where).mean()
+
+
 def _background_presence(seen: Seen) -> jax.Array:
     background = seen.proposed.parts.background
     if background is None:
@@ -201,9 +225,7 @@ def _of_outputs(term: Callable[[PartOutputs], jax.Array], seen: Seen) -> jax.Arr
 TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     **{name: functools.partial(_of_outputs, term) for name, term in PART_TERMS.items()},
     "alignment": _alignment,
-    "assignment_agreement": lambda seen: assignment_agreement(
-        seen.proposed.parts.similarity, seen.proposed.parts.assignment
-    ).mean(),
+    "assignment_agreement": _assignment_agreement,
     "background_presence": _background_presence,
     "class_usage": lambda seen: class_usage(seen.params["head"]["kernel"]),
     "cluster": _cluster,

@@ -88,6 +88,7 @@ def test_keys_reach_the_config():
     "argument",
     [
         *(f"{preset},readout=isolated" for preset in ("prototypes", "regions", "gap")),
+        *(f"{preset},{key}" for preset in PRESETS if preset != "assigned" for key in ("labels=class", "detectors=learned")),
         *(f"{preset},bottleneck=binary" for preset in PRESETS if preset not in classify.WITH_VECTORS),
     ],
 )
@@ -112,6 +113,17 @@ def test_recombination_takes_the_place_of_warps():
     assert classify.get_config("landmarks").losses.recombination == 0.0
     with pytest.raises(partrep.UserError, match="expected one of them"):
         classify.get_config("slots,readout=isolated,recombination=on")
+
+
+@pytest.mark.parametrize("labels", ["class", "groups"])
+def test_parts_of_classes_or_groups_are_matched_in_their_images_alone(labels):
+    made = classify.get_config(f"assigned,labels={labels}")
+    assert (made.labels, MADE["assigned"].labels, made.detectors) == (labels, "shared", "learned")
+    assert (made.model.method.parts, made.model.method.groups, MADE["assigned"].model.method.groups) == (98, 49, 1)
+    assert {name for name, weight in made.losses.items() if weight} == {"assignment_agreement"}
+    baseline = classify.get_config(f"assigned,labels={labels},detectors=alternation")
+    assert baseline.stages.joint.trainable == "head/.*" and not any(baseline.losses.values())
+    assert baseline.model == made.model
 
 
 @pytest.mark.parametrize("preset", ["exclusive", "assigned", "landmarks", "slots"])

@@ -24,7 +24,7 @@ from partrep.tasks.classify_evaluation import LEVELS
 BACKBONE = {"name": "patchnet", "widths": [8], "depths": [0], "patch": 4, "strides": [1]}
 LINEAR = [name for name, head in HEADS.items() if head.linear_in_codes]
 OF_SCORES = ("class_tied", "nonnegative")  # heads that read one number a part
-PARTS = {"gap": {}, "landmarks": {"parts": 4}, "slots": {"parts": 4, "rounds": 1}, "assigned": {"parts": 4}}
+PARTS = {"gap": {}, "landmarks": {"parts": 4}, "slots": {"parts": 4, "rounds": 1}, "assigned": {"parts": 4, "groups": 2}}
 CASES = [(method, head) for method in PARTS for head in LINEAR if (method, head) != ("gap", "class_tied")]
 B, SIDE, CLASSES = 2, 4, 2
 

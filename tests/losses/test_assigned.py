@@ -19,6 +19,14 @@ def agreement_oracle(s):
     return -(TARGET * log_softmax(s.reshape(2, 3, 6) / 0.5, axis=2).reshape(TARGET.shape)).sum((2, 3)).mean(1)
 
 
+WHERE = np.array([[True, False, True], [False, False, False]])
+
+
+def owned_oracle(s):
+    by_part = -(TARGET * log_softmax(s.reshape(2, 3, 6), axis=2).reshape(TARGET.shape)).sum((2, 3))
+    return np.array([(by_part[0, 0] + by_part[0, 2]) / 2, 0.0])
+
+
 def diversity_oracle(q):
     unit = q / np.linalg.norm(q, axis=1, keepdims=True)
     return np.linalg.norm(unit @ unit.T - np.eye(3)) ** 2
@@ -38,11 +46,12 @@ def usage_oracle(w):
     "loss, oracle, x",
     [
         (lambda s: assignment_agreement(s, jnp.float32(TARGET), 0.5), agreement_oracle, SIMILARITY),
+        (lambda s: assignment_agreement(s, jnp.float32(TARGET), where=WHERE), owned_oracle, SIMILARITY),
         (query_diversity, diversity_oracle, QUERIES),
         (decisiveness, decisiveness_oracle, SIMILARITY),
         (class_usage, usage_oracle, KERNEL),
     ],
-    ids=["assignment_agreement", "query_diversity", "decisiveness", "class_usage"],
+    ids=["assignment_agreement", "of_some_parts", "query_diversity", "decisiveness", "class_usage"],
 )
 def test_value_and_gradient_against_oracle(loss, oracle, x, matches):
     matches(loss, oracle, x)
@@ -51,6 +60,16 @@ def test_value_and_gradient_against_oracle(loss, oracle, x, matches):
 def test_the_target_gets_no_gradient():
     gradient = jax.jit(jax.grad(lambda m: assignment_agreement(jnp.float32(SIMILARITY), m).sum()))(jnp.float32(TARGET))
     np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_parts_that_do_not_count_have_no_say_and_no_gradient():
+    agreement = jax.jit(jax.value_and_grad(lambda s, m, w: assignment_agreement(s, m, where=w).sum()))
+    s, m = jnp.float32(SIMILARITY), jnp.float32(TARGET)
+    value, gradient = agreement(jnp.where(WHERE[..., None, None], s, jnp.nan), m, WHERE)
+    np.testing.assert_allclose(value, assignment_agreement(s[:1, ::2], m[:1, ::2])[0], rtol=1e-5)  # masked as sliced
+    np.testing.assert_array_equal(np.any(gradient != 0, axis=(2, 3)), WHERE)
+    everything = assignment_agreement(s, m, where=np.ones((2, 3), bool))
+    np.testing.assert_allclose(everything, assignment_agreement(s, m), rtol=1e-6)
 
 
 def test_agreement_is_least_at_the_target_and_pulls_to_it():
@@ -98,6 +117,8 @@ def test_permuting_parts_changes_nothing():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="target has shape"):
         assignment_agreement(jnp.ones((1, 2, 3, 3)), jnp.ones((1, 2, 3)))
+    with pytest.raises(ValueError, match=r"where has shape \(2,\); expected \[B,K\] with B=1, K=2"):
+        assignment_agreement(jnp.ones((1, 2, 3, 3)), jnp.ones((1, 2, 3, 3)), where=jnp.ones(2, bool))
     with pytest.raises(ValueError, match=r"temperature is 0\.0"):
         assignment_agreement(jnp.ones((1, 2, 3, 3)), jnp.ones((1, 2, 3, 3)), 0.0)
     with pytest.raises(ValueError, match="query_diversity: queries has shape"):

@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 MIX = RNG.normal(size=(6, 6))
 FEATURES = jnp.float32(RNG.normal(size=(3, 3, 4, 6)) @ MIX + 1.0)
 QUERIES = jnp.float32(RNG.normal(size=(4, 6)))
-PLAIN, WHITE = Assigned(parts=4), Assigned(parts=4, whiten=True)
+PLAIN, WHITE, GROUPED = Assigned(parts=4), Assigned(parts=4, whiten=True), Assigned(parts=4, groups=2)
 STATISTICS = {
     "batches": jnp.float32(3),
     "mean": jnp.ones(6),
@@ -25,6 +25,7 @@ STATISTICS = {
 }
 CASES = {
     "plain": (PLAIN, {"params": {"queries": QUERIES}}),
+    "grouped": (GROUPED, {"params": {"queries": QUERIES}}),
     "whitened": (WHITE, {"params": {"queries": QUERIES}, "batch_stats": STATISTICS}),
 }
 FORWARD = {name: jax.jit(lambda v, z, m=model: m.apply(v, z, train=False)) for name, (model, _) in CASES.items()}
@@ -32,7 +33,7 @@ FORWARD = {name: jax.jit(lambda v, z, m=model: m.apply(v, z, train=False)) for n
 
 def detectors(name):
     queries = np.asarray(QUERIES, np.float64)
-    if name == "plain":
+    if name != "whitened":
         return queries
     covariance = np.asarray(STATISTICS["covariance"], np.float64)
     return np.linalg.solve(covariance + 0.01 * np.trace(covariance) / 6 * np.eye(6), queries.T).T
@@ -63,6 +64,32 @@ def test_each_part_has_one_region_and_no_region_two_parts():
     assert float(parts.background.min()) >= 0
     scaled = FORWARD["plain"](CASES["plain"][1], 100 * FEATURES)  # the scale of the features has no say
     np.testing.assert_allclose(scaled.assignment, parts.assignment, atol=1e-3)
+
+
+def test_a_group_is_assigned_as_if_it_were_alone():
+    rival = {"params": {"queries": jnp.stack([QUERIES[0], QUERIES[1], QUERIES[0], QUERIES[1]])}}  # two equal groups
+    together, shared = (FORWARD[name](rival, FEATURES).assignment for name in ("grouped", "plain"))
+    alone = jax.jit(lambda z: Assigned(parts=2).apply({"params": {"queries": QUERIES[:2]}}, z, train=False))(FEATURES)
+    for group in (together[:, :2], together[:, 2:]):
+        np.testing.assert_allclose(group, alone.assignment, atol=1e-5)
+        np.testing.assert_allclose(group.sum((2, 3)), 1.0, atol=1e-5)
+        assert float(group.sum(1).max()) <= 1 + 1e-5
+    assert float(together.sum(1).max()) > 1.5 and float(shared.sum(1).max()) <= 1 + 1e-5
+    background = FORWARD["grouped"](rival, FEATURES).background
+    np.testing.assert_allclose(background, np.maximum(1 - together.sum(1), 0), atol=1e-6)
+
+
+def test_the_order_of_groups_and_of_the_parts_in_them_is_free():
+    order = jnp.array([3, 2, 0, 1])
+    before = FORWARD["grouped"](CASES["grouped"][1], FEATURES)
+    after = FORWARD["grouped"]({"params": {"queries": QUERIES[order]}}, FEATURES)
+    for field in ("similarity", "assignment", "vectors", "scores", "presence", "centroid"):
+        np.testing.assert_allclose(getattr(after, field), getattr(before, field)[:, order], rtol=1e-3, atol=1e-4)
+
+
+def test_parts_of_all_groups_may_be_more_than_locations():
+    made = jax.eval_shape(lambda: Assigned(parts=14, groups=7).init(jax.random.key(0), FEATURES, train=False))
+    assert made["params"]["queries"].shape == (14, 6)
 
 
 def test_the_assignment_is_a_target():
@@ -103,7 +130,7 @@ def test_the_form_of_the_other_methods_once_bound():
     np.testing.assert_allclose(read, parts.vectors, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["plain", "whitened"])
 def test_permuting_queries_permutes_every_field(name):
     order = jnp.array([2, 0, 3, 1])
     variables = CASES[name][1]
@@ -206,8 +233,11 @@ def test_four_devices_equal_one_in_statistics_and_in_the_occurrence_prior():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"parts": 0}, "0 parts, 12 locations; expected at least 1 part and no more than locations"),
-        ({"parts": 13}, "13 parts, 12 locations"),
+        ({"parts": 0}, "0 parts, 1 groups; expected at least 1 part in each of equal groups"),
+        ({"parts": 5, "groups": 2}, "5 parts, 2 groups; expected at least 1 part in each of equal groups"),
+        ({"parts": 4, "groups": 0}, "4 parts, 0 groups"),
+        ({"parts": 13}, "13 parts that compete, 12 locations; expected no more parts than locations"),
+        ({"parts": 26, "groups": 2}, "13 parts that compete, 12 locations"),
         ({"momentum": 1.0}, r"momentum 1\.0; expected 0 <= momentum < 1"),
     ],
 )
