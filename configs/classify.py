@@ -8,9 +8,10 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 features, trained so that what locations say adds up).
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
-(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); labels=shared|class|groups and
-detectors=learned|alternation (assigned). --config.backbone_from=WORKDIR takes the backbone of a finished run as it is,
-and features=given the settings that `launch.tune` chose for that; additive has neither this nor another backbone.
+(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
+labels=shared|class|groups and detectors=learned|alternation (assigned). --config.backbone_from=WORKDIR takes the
+backbone of a finished run as it is, and features=given the settings that `launch.tune` chose for that; additive has
+neither this nor another backbone.
 
 Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
 alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
@@ -21,7 +22,8 @@ detectors that are learned by the running covariance of all locations.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
-leaves parts that say nothing (redundancy), `data.shortcut` over 0 ties the habitat to the class.
+leaves parts that say nothing (redundancy), `data.shortcut` over 0 ties the habitat to the class; the groups of groupdro
+(Sagawa et al. 2020) are then the training images in their class's habitat and those in another.
 """
 
 from __future__ import annotations
@@ -56,12 +58,17 @@ BOTTLENECK_LOSSES = {
     "disentangled": dict(gaussian_kl=0.001, total_correlation=0.01, code_decorrelation=0.1),
     "generative": dict(reconstruction=10.0),
 }
+OBJECTIVES = {
+    "erm": dict(name="erm"),
+    "groupdro": dict(name="groupdro", step_size=0.01),  # that of the source
+}
 KEYS = {
     "level": ("standard", "easy", "hard"),
     "backbone": tuple(BACKBONES),
     "readout": ("ordinary", "isolated"),
     "bottleneck": tuple(BOTTLENECKS),
     "recombination": ("off", "on"),
+    "objective": tuple(OBJECTIVES),
     "labels": ("shared", "class", "groups"),
     "detectors": ("learned", "alternation"),
     "features": ("learned", "given"),
@@ -98,6 +105,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         _recombine(config)
     if isolated:
         _isolate(config)
+    config.objective = OBJECTIVES[keys["objective"]]
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
@@ -120,6 +128,7 @@ def _birds(level: str, backbone: str) -> ConfigDict:
         backbone_from="",  # workdir of a finished run whose backbone is taken as it is; none: all is trained
         view=dict(name=""),  # second view: relit, warped or recombined
         logits="plain",
+        objective=OBJECTIVES["erm"],
         losses=dict.fromkeys(LOSSES, 0.0),
         label_smoothing=0.0,
         stages=dict(joint=_stage(600, common.muon_one_cycle(6e-3))),

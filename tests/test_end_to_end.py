@@ -23,6 +23,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from launch import main, runner
+from partrep.data import classify
 from partrep.data.tfds import import_tfds
 from partrep.evaluate import discovery
 
@@ -125,7 +126,7 @@ def hasty(monkeypatch):
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
     ("landmarks", 2, ("audit", "predictions")),
     ("landmarks_tv,bottleneck=generative", 2, ()),
-    ("slots,bottleneck=disentangled", 2, ()),
+    ("slots,bottleneck=disentangled,objective=groupdro", 2, ("conflicting",)),
     ("prototypes", 1, ("predictions",)),
     ("exclusive", 1, ()),
     ("regions", 0, ()),
@@ -141,18 +142,33 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     preset, _, keys = argument.partition(",")
     argv = [f"{CLASSIFY}:{preset},smoke,{keys}", f"--workdir={tmp_path}"]
     argv += [f"--config.evaluation.{n}={int(s in shown)}" for n, s in (("audit_images", "audit"), ("pictures", "predictions"))]
+    if "conflicting" in shown:
+        argv += ["--config.data.shortcut=0.9", "--config.model.method.background=False"]
+        monkeypatch.setattr(classify, "HABITATS", ("conflicting",))  # each has a program of its own
     if preset == "prototypes":  # the other two stages have the losses of these, and nothing at their end
         argv += ["--config.stages.warm.steps=0", "--config.stages.pruned.steps=0"]
     check_run(tmp_path, launch(monkeypatch, capsys, *argv))
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
-    assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown)
+    sets = 1 + ("audit" in shown) + ("conflicting" in shown)
+    assert results["model/level"] == level and provenance["test_evaluations"] == sets
     shared = preset != "gap" and "labels=class" not in keys  # the parts of birds, and not of one class of them
     assert ("discovery/model/iou_mean" in results) == shared
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
-    found = {name for name in ("audit", "discovery", "parts", "predictions") if f'id="{name}"' in page}
-    assert found == {*shown, *(("discovery",) if shared else ()), *(() if preset == "gap" else ("parts",))}
+    found = {name for name in ("audit", "discovery", "parts", "predictions", "reliance") if f'id="{name}"' in page}
+    ranked = shared and level > 0
+    always = {"discovery": shared, "parts": preset != "gap", "reliance": ranked}
+    assert found == {*shown} - {"conflicting"} | {name for name, there in always.items() if there}
+    assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == ranked
+    if "conflicting" in shown:
+        first = int(results["parts/first"])
+        shares = [results[f"parts/{k}/reliance"] for k in range(8)]
+        assert shares[first] == max(shares) and "parts/8/reliance" not in results
+        for name in ("validation", "test", "conflicting"):
+            accuracy = results[f"parts/first_off/{name}/accuracy"]
+            assert results[f"parts/{first}/off/{name}/accuracy"] == pytest.approx(accuracy)
+        assert "first part off" in page and "outside the bird" in page
     config = json.loads((tmp_path / "config.json").read_text())
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}

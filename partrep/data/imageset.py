@@ -34,6 +34,7 @@ class ImageSet:
         truth: (batch) -> the true parts of the images (`birds.Rendered`); None where they are not known.
         warped: (batch, `Warp` of one warp) -> the images, all under that warp; None where they are rendered.
         target: (batch) -> f32 [m,C], the exact class posterior of what the images show; None where it is one class.
+        matched: (batch) -> bool [m], whether the surroundings are those of the class; None where none has its own.
     """
 
     labels: np.ndarray
@@ -47,6 +48,7 @@ class ImageSet:
     truth: Callable[[Batch], birds.Rendered] | None = None
     warped: Callable[[Batch, transforms.Warp], jax.Array] | None = None
     target: Callable[[Batch], jax.Array] | None = None
+    matched: Callable[[Batch], jax.Array] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,8 +70,14 @@ def of_birds(world: birds.World, group: str, split: str, size: int, habitat: str
     def load(indices: np.ndarray) -> Batch:
         return {"keys": part.keys[indices], "values": part.values[indices], "label": part.labels[indices]}
 
+    def scene(batch: Batch) -> birds.Scene:
+        return birds.sample(world, batch["keys"], batch["values"], habitat)
+
     def target(batch: Batch) -> jax.Array:
-        return birds.class_posterior(world, group, birds.sample(world, batch["keys"], batch["values"], habitat))
+        return birds.class_posterior(world, group, scene(batch))
+
+    def matched(batch: Batch) -> jax.Array:
+        return birds.habitat_matches(world, group, scene(batch), batch["label"])
 
     decode, truth = _renderers(world, size, habitat)
     other = () if habitat == "world" else (habitat,)
@@ -84,6 +92,7 @@ def of_birds(world: birds.World, group: str, split: str, size: int, habitat: str
         class_parts=part.classes,
         truth=truth,
         target=target if lacking else None,
+        matched=matched if world.shortcut else None,
     )
 
 

@@ -110,13 +110,18 @@ def baselines(
 
 def ceiling(truth: PartTruth, height: int, width: int) -> Found:
     """The true parts at the resolution of the grid, the best score to be had: P parts and a background."""
-    rows, columns = _area(truth.part_mask.shape[1], height), _area(truth.part_mask.shape[2], width)
-    parts = [
-        rows @ (truth.part_mask == p).astype(np.float32) @ columns.T
-        for p in range(truth.first_part, truth.labels)
-    ]
+    parts = [cell_shares(truth.part_mask == p, height, width) for p in range(truth.first_part, truth.labels)]
     assignment = np.stack(parts, axis=1)
     return Found(assignment, 1 - assignment.sum(axis=1))
+
+
+def cell_shares(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The share of each cell of a grid that a mask bool [n,H,W] covers, f32 [n,h,w].
+
+    >>> cell_shares(np.array([[[True, False], [True, True]]]), 1, 2).tolist()
+    [[[1.0, 0.5]]]
+    """
+    return _area(mask.shape[1], height) @ mask.astype(np.float32) @ _area(mask.shape[2], width).T
 
 
 def _area(size: int, cells: int) -> np.ndarray:

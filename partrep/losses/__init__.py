@@ -18,6 +18,7 @@ from partrep.losses.disentanglement import (
 from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
 from partrep.losses.exclusive import alignment, tanh_presence
+from partrep.losses.group_dro import group_dro
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
@@ -42,6 +43,7 @@ LOSSES = {
     "dip_ii": dip_ii,
     "equivariance": equivariance,
     "gaussian_kl": gaussian_kl,
+    "group_dro": group_dro,
     "map_decorrelation": map_decorrelation,
     "occurrence": occurrence,
     "orthogonality": orthogonality,

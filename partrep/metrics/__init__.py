@@ -42,6 +42,7 @@ from partrep.metrics.parts import (
 from partrep.metrics.prototypes import consistency, purity, stability
 from partrep.metrics.rank import kendall, spearman
 from partrep.metrics.reconstruction import psnr
+from partrep.metrics.reliance import reliance
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
 
@@ -82,6 +83,7 @@ METRICS = {
     "part_overlap": part_overlap,
     "pointing_game": pointing_game,
     "purity": purity,
+    "reliance": reliance,
     "sap": sap,
     "psnr": psnr,
     "sign_flip_test": sign_flip_test,

@@ -101,12 +101,16 @@ class Discovery:
         lower_is_better: the columns in which a smaller number is better.
         descriptions: `{column: one sentence}`, shown under the table.
         note: a sentence above the table (on which images, at which K).
+        directed: whether a larger or a smaller number is better; where not, no arrow and no best number is shown.
+        rows_are: the heading of the rows' names.
     """
 
     rows: tuple[Score, ...]
     lower_is_better: frozenset[str] = frozenset()
     descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
+    directed: bool = True
+    rows_are: str = "Method"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -276,11 +280,13 @@ class ClassifyPage(RunPage):
         audit: how far each explanation of this model agrees with what was measured on it.
         model_facts: a few `{what: value}` measured on the model itself, shown above the audit.
         predictions: predictions drawn, beside one example image of each likely class.
+        reliance: the parts by how much the decisions rest on them.
     """
 
     audit: Discovery | None = None
     model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     predictions: tuple[EpisodePicture, ...] = ()
+    reliance: Discovery | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,8 @@ def render_fewshot(page: FewshotPage) -> str:
 def render_classify(page: ClassifyPage) -> str:
     """Returns the report of a classifier as HTML."""
     predictions = _cards(page.predictions, False, page.part_names, "Image")
-    return _render_run("classify.html.j2", page, audit=_discovery(page.audit), predictions=predictions)
+    tables = {"audit": _discovery(page.audit), "reliance": _discovery(page.reliance)}
+    return _render_run("classify.html.j2", page, predictions=predictions, **tables)
 
 
 def _render_run(template: str, page: RunPage, **own: object) -> str:
@@ -177,6 +178,8 @@ def _discovery(discovery: Discovery | None) -> dict | None:
     return {
         "columns": discovery.columns,
         "lower": discovery.lower_is_better,
+        "directed": discovery.directed,
+        "rows_are": discovery.rows_are,
         "rows": [(row, [column[i] for column in columns]) for i, row in enumerate(discovery.rows)],
         "note": discovery.note,
         "descriptions": discovery.descriptions,
@@ -193,7 +196,7 @@ def _score_column(discovery: Discovery, column: str) -> list[dict | None]:
         if value is None
         else {
             "text": tables.number_with_interval(value, row.intervals.get(column), 3),
-            "best": value == best,
+            "best": discovery.directed and value == best,
             "bar": figures.score_bar(value, axis, row.intervals.get(column)),
         }
         for row, value in zip(discovery.rows, values)

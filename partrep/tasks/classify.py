@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ from partrep.data.transforms import (
 from partrep.evaluate.predict import predict
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.exclusive import squared_log
+from partrep.losses.group_dro import group_dro, start_group_weights
 from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
@@ -175,6 +176,7 @@ def load_backbone(folder: pathlib.Path, config: Mapping[str, Any]) -> dict[str, 
 def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
     """What a step reads: `image`, `label`, `target` f32 [B,C] and, where the config has a second view, `other`.
 
+    Where classes have surroundings of their own, `matched` bool [B] says which images show them.
     The second view is the same image in another light (`relit`), under a random warp (`warped`), which is then given
     too, or with a rectangle of the image before it in the batch (`recombined`), whose cells are given as `pasted`.
     """
@@ -182,6 +184,8 @@ def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
     image = images.decode(batch, stream(key, "augment"))
     target = jax.nn.one_hot(batch["label"], images.classes) if images.target is None else images.target(batch)
     made = {"image": image, "label": batch["label"], "target": target}
+    if images.matched is not None:
+        made["matched"] = images.matched(batch)
     settings = dict(task.config["view"])
     name = settings.pop("name", "")
     if name == "relit":
@@ -253,10 +257,50 @@ def classification_loss(
     )
     assert outputs.logits is not None
     transform = LOGITS[task.config["logits"]]
-    entropy = softmax_cross_entropy(transform(outputs.logits), batch["target"], task.config["label_smoothing"]).mean()
+    entropy = softmax_cross_entropy(transform(outputs.logits), batch["target"], task.config["label_smoothing"])
+    value, loss_state, numbers = objective_of(task.config)(entropy, batch, loss_state)
     correct = (outputs.logits.argmax(-1) == batch["label"]).mean()
     weights = {**task.config["losses"], **settings.get("losses", {})}
-    return {"classification": (entropy, 1.0), **terms(seen, weights)}, Aux(new_state, loss_state, {"accuracy": correct})
+    aux = Aux(new_state, loss_state, {"accuracy": correct, **numbers})
+    return {"classification": (value, 1.0), **terms(seen, weights)}, aux
+
+
+Objective = Callable[[jax.Array, Batch, Tree], tuple[jax.Array, Tree, dict[str, jax.Array]]]
+"""(cross entropies [B], what the step reads, loss state) -> (the loss, the next loss state, numbers to log)."""
+
+
+def erm(entropy: jax.Array, batch: Batch, loss_state: Tree) -> tuple[jax.Array, Tree, dict[str, jax.Array]]:
+    """Empirical risk minimisation: the mean over the images."""
+    return entropy.mean(), loss_state, {}
+
+
+def groupdro(
+    entropy: jax.Array, batch: Batch, loss_state: Tree, step_size: float
+) -> tuple[jax.Array, Tree, dict[str, jax.Array]]:
+    """The worse of two groups counts more: images in their class's habitat, and images in another.
+
+    The cross entropies are taken as they are. One with an exact posterior is never under that posterior's entropy,
+    which differs from image to image but not, on average, from group to group: parts lack whatever the habitat is.
+    Where too few parts are left to name the class, the posterior itself goes by the habitat, in both groups.
+    """
+    groups = 1 - batch["matched"].astype(jnp.int32)
+    value, weights = group_dro(entropy, groups, loss_state["group_weights"], step_size)
+    return value, {**loss_state, "group_weights": weights}, {"conflicting_weight": weights[1]}
+
+
+OBJECTIVES = {"erm": erm, "groupdro": groupdro}
+
+
+def objective_of(config: Mapping[str, Any]) -> Objective:
+    """What a run makes of the cross entropies of a batch."""
+    settings = dict(config["objective"])
+    made = lookup(OBJECTIVES, settings.pop("name"), "objective")
+    return functools.partial(made, **settings)
+
+
+def start_loss_state(state: TrainState) -> Tree:
+    """The weights of the two groups of `groupdro` before the first step."""
+    return {"group_weights": start_group_weights(2)}
 
 
 LOGITS = {"plain": lambda logits: logits, "squared_log": squared_log}
@@ -265,9 +309,11 @@ LOGITS = {"plain": lambda logits: logits, "squared_log": squared_log}
 
 def stages(task: Classify) -> list[Stage]:
     """The stages of the config with at least one step, in the order of `STAGES`."""
-    config, made, until = task.config, [], 0
+    config, until = task.config, 0
+    made: list[Stage] = []
     if unknown := sorted(set(config["stages"]) - set(STAGES)):
         raise UserError(f"unknown stage {unknown[0]!r}; known: {', '.join(STAGES)}")
+    groups = config["objective"]["name"] == "groupdro"
     for name in STAGES:
         settings = config["stages"].get(name)
         if not settings or not settings["steps"]:
@@ -286,6 +332,8 @@ def stages(task: Classify) -> list[Stage]:
                 dict(settings["optimizer"]),
                 trainable,
                 at_end=functools.partial(lookup(AT_END, at_end, "end of a stage"), task) if at_end else None,
+                # The weights of groups go on from stage to stage.
+                init_loss_state=start_loss_state if groups and not made else None,
                 project=functools.partial(shrunk, shrink) if shrink else None,
             )
         )

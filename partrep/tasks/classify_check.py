@@ -23,6 +23,7 @@ SURE_GRID = 16  # cells on a side from which on the parts of birds are known to 
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raises a `UserError` at the first setting of the config that no run can have."""
     check_numbers(config)
+    check_objective(config)
     check_groups(config)
     evaluation = config["evaluation"]
     for name in evaluation["explanations"]:
@@ -34,6 +35,17 @@ def check_settings(config: Mapping[str, Any]) -> None:
     if not 0 <= evaluation["audit_images"] <= most:
         found = evaluation["audit_images"]
         raise UserError(f"config.evaluation.audit_images is {found}; expected 0 to {most}, half of the test images")
+
+
+def check_objective(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where an objective is unknown, or is about groups and the data have one at most."""
+    name, shortcut = config["objective"]["name"], config["data"].get("shortcut", 0)
+    lookup(classify.OBJECTIVES, name, "objective")
+    if name == "groupdro" and not 0 < shortcut < 1:
+        raise UserError(
+            f"config.objective is groupdro with config.data.shortcut {shortcut}; expected a shortcut over 0 and under "
+            "1: the groups are images in their class's habitat and in another"
+        )
 
 
 def check_task(task: classify.Classify) -> None:

@@ -16,20 +16,26 @@ from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
-from partrep.tasks.classify import Classify, correct
+from partrep.tasks.classify import Classify
 from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
 from partrep.tasks.classify_pictures import pictures
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
+from partrep.tasks.classify_reliance import (
+    TEST,
+    decide,
+    flat_reliance,
+    outside_share,
+    reliance_table,
+)
+from partrep.tasks.maps import MOST_SHARED, Sampled, discovery_page, discovery_scores, part_count
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MODEL = "model"
-MOST_SHARED = 64
-"""With more parts than this they belong to classes, and are no parts of birds to be compared with the true ones."""
-
+FIRST_OFF = "first part off"
+NOTES = {FIRST_OFF: "without the part that decisions rest on most, which is found without labels"}
 OWN = ("centred contributions", "location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
@@ -61,8 +67,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     data, settings = task.data, task.config["evaluation"]
     audits = data.world is not None and settings["audit_images"] > 0
     evaluations = count(1 + len(data.shifted) + audits)
-    right = correct(task, variables, data.test)
-    shifted = {name: correct(task, variables, images) for name, images in data.shifted.items()}
+    right, relied = decide(task, variables)
     found = audit_model(task, variables) if audits else None
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
     parts = part_count(task, variables)
@@ -70,20 +75,34 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
-    row = result_row(right, shifted, data.test.labels)
-    page = _page(task, row, found, discovery)
+    answered = {MODEL: right}
+    if relied is not None and data.shifted:
+        answered[FIRST_OFF] = relied.tested
+    rows = result_rows(answered, data.test.labels)
+    page = _page(task, rows, found, discovery)
+    if relied is not None:
+        page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out)))
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
-        results=flat(task, variables, row, found, discovery) | isolated | codes,
-        rows=(row,),
+        results=flat(task, variables, rows[0], found, discovery)
+        | ({} if relied is None else flat_reliance(relied))
+        | isolated
+        | codes,
+        rows=rows,
         page=page,
-        episodes={MODEL: by_class(right, data.test.labels)}
-        | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()})
-        | {Result.further_name(MODEL, name): by_class(values, data.test.labels) for name, values in shifted.items()},
+        episodes=by_row(answered, data.test.labels)
+        | ({} if found is None else {f"{AUDITED}{name}": values for name, values in found.correctness.items()}),
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
         test_evaluations=evaluations,
     )
+
+
+def _outside(sampled: Sampled) -> np.ndarray | None:
+    """Of what each part covers, the share outside of the object; None where objects are not known."""
+    if sampled.images.truth is None:
+        return None
+    return outside_share(sampled.maps["assignment"], sampled.maps["part_mask"])
 
 
 def own_explanation(names: Sequence[str]) -> str:
@@ -110,14 +129,38 @@ def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels, values) / np.bincount(labels)
 
 
-def result_row(right: np.ndarray, shifted: Mapping[str, np.ndarray], labels: np.ndarray) -> Result:
-    """Accuracy with its interval by bootstrap over classes, and that in other surroundings."""
+def result_rows(answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> tuple[Result, ...]:
+    """The rows of the results: `answered` is `{row: {set: bool [n]}}`, which images of each test set are right.
+
+    Accuracy on the test images with its interval by bootstrap over classes, that in other surroundings, and what the
+    first row, the model, is above each other one.
+    """
+    return tuple(_result_row(name, answered, labels) for name in answered)
+
+
+def _result_row(name: str, answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> Result:
+    right = _measured(answered[name], labels)
+    if name == MODEL:
+        return Result.measured(name, right.pop(TEST), reference=True, further=right)
+    pairs = {key: (answered[MODEL][key], values) for key, values in answered[name].items()}
+    lost = _measured({key: model.astype(float) - values for key, (model, values) in pairs.items()}, labels)
+    difference = lost.pop(TEST)
     return Result.measured(
-        MODEL,
-        bootstrap_interval(right, labels),
-        reference=True,
-        further={name: tuple(bootstrap_interval(values, labels)) for name, values in shifted.items()},
+        name, right.pop(TEST), difference, note=NOTES[name], further=right, further_differences=lost
     )
+
+
+def _measured(values: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Interval]:
+    return {name: bootstrap_interval(each, labels) for name, each in values.items()}
+
+
+def by_row(answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy of each class under the names of the rows and of their further settings, so that runs can be paired."""
+    return {
+        name if key == TEST else Result.further_name(name, key): by_class(values, labels)
+        for name, sets in answered.items()
+        for key, values in sets.items()
+    }
 
 
 def audit_model(task: Classify, variables: Tree) -> Audit:
@@ -194,7 +237,7 @@ def _has_width(interval: Interval | None) -> bool:
 
 
 def _page(
-    task: Classify, row: Result, found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
+    task: Classify, rows: tuple[Result, ...], found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
 ) -> ClassifyPage:
     data = task.data
     reached = level(task.model)
@@ -207,8 +250,8 @@ def _page(
     }
     return ClassifyPage(
         title=f"Classification by {task.config['model']['method']['name']}: {task.config['data']['name']}",
-        conclusion=conclusion(row, found),
-        results=(row,),
+        conclusion=conclusion(rows[0], found),
+        results=rows,
         facts=facts,
         chance=1 / data.train.classes,
         results_note="The interval is by bootstrap over classes.",

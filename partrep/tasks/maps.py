@@ -39,6 +39,10 @@ class Task(Hashable, Protocol):
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs: ...
 
 
+MOST_SHARED = 64
+"""With more parts than this they belong to classes: they are no parts that all images share."""
+
+
 def part_count(task: Task, variables: Tree) -> int:
     """K of the part method."""
     size, channels = task.config["data"]["size"], task.data.channels

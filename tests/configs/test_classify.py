@@ -7,7 +7,7 @@ import pytest
 
 import partrep
 from configs import classify
-from partrep.tasks.classify import STAGES
+from partrep.tasks.classify import OBJECTIVES, STAGES
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import TERMS
 
@@ -99,6 +99,15 @@ def test_a_key_without_meaning_for_the_preset_is_refused(argument):
     preset, _, key = argument.partition(",")
     with pytest.raises(partrep.UserError, match=f"preset '{preset}' has no key '{key.partition('=')[0]}'"):
         classify.get_config(argument)
+
+
+def test_the_objective_is_the_mean_or_the_worse_of_two_groups():
+    assert {config.objective.name for config in MADE.values()} == {"erm"}
+    made = classify.get_config("gap,objective=groupdro")
+    assert made.objective.to_dict() == {"name": "groupdro", "step_size": 0.01}
+    made.objective.step_size = 1.0
+    assert classify.get_config("gap,objective=groupdro").objective.step_size == 0.01  # each its own
+    assert set(classify.OBJECTIVES) == set(OBJECTIVES)
 
 
 def test_recombination_takes_the_place_of_warps():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from partrep import UserError
-from partrep.data import classify
+from partrep.data import birds, classify
 
 SETTINGS = dict(
     name="birds", world=5, level="easy", size=16, images=(3, 2, 2), parts=4, dimension=2, shortcut=0.0, ring=0.0, absence=6
@@ -88,6 +88,19 @@ def test_shifted_images_show_the_same_birds_before_another_habitat():
     np.testing.assert_array_equal(seen["matched"]["habitat"], own)
     assert not (seen["conflicting"]["habitat"] == own).any()
     assert 5 < (seen["random"]["habitat"] == own).sum() < 25  # a seventh of 98
+
+
+def test_training_birds_are_told_by_whether_their_habitat_is_their_classs():
+    data = load(shortcut=0.5, images=(8, 2, 2))
+    batch = data.train.load(np.arange(len(data.train)))
+    habitat = np.asarray(birds.sample(data.world, batch["keys"], batch["values"]).habitat)
+    matched = np.asarray(data.train.matched(batch))
+    own = data.world.habitats[data.world.symbols("all")[batch["label"]]]
+    np.testing.assert_array_equal(matched, habitat == own)
+    assert matched.dtype == bool and abs(matched.mean() - (0.5 + 0.5 / 7)) < 0.08
+    conflicting = data.shifted["conflicting"]
+    assert not np.asarray(conflicting.matched(conflicting.load(np.arange(98)))).any()
+    assert load().train.matched is None
 
 
 def test_targets_only_where_training_birds_lack_parts():

@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from partrep.losses import alignment, cluster, recombination, separation, tanh_presence, wrong_class_l1
+from partrep.losses import alignment, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
 
@@ -29,6 +29,7 @@ def losses(params, b):
         "recombination": recombination(d, b["scores"]),
         "separation": mean_where(separation(d, classes, b["labels"]), where),
         "alignment": mean_where(alignment(*maps), where),
+        "group_dro": group_dro(d.mean(1), b["labels"], np.full(3, 1 / 3, np.float32), 0.5, where)[0],
         "tanh_presence": tanh_presence(0.2 * d, where),
         "wrong_class_l1": wrong_class_l1(params["kernel"], classes),
     }

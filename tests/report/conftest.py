@@ -135,10 +135,16 @@ def classify(fewshot) -> ClassifyPage:
         descriptions={"correctness": "rank correlation with exact Shapley values"},
         note="Birds are rendered again with one thing changed.",
     )
+    reliance = Discovery(
+        rows=(Score("part 2", {"reliance": 0.875}), Score("part 1", {"reliance": 0.125})),
+        note="Ranked without labels.",
+        directed=False,
+        rows_are="Part",
+    )
     names = [field.name for field in dataclasses.fields(ClassifyPage) if hasattr(fewshot, field.name)]
     same = {name: getattr(fewshot, name) for name in names}
     facts = {"share that no sum over parts explains": 0.0875}
-    return ClassifyPage(**same, audit=audit, model_facts=facts, predictions=fewshot.episodes)
+    return ClassifyPage(**same, audit=audit, model_facts=facts, predictions=fewshot.episodes, reliance=reliance)
 
 
 @pytest.fixture

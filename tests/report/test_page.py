@@ -212,6 +212,7 @@ def test_comparison_shows_seeds_and_curves(comparison):
 SECTIONS = {
     "results": ("results", ()), "predictions": ("predictions", ()), "failures": ("failures", ()),
     "audit": ("audit", None), "parts": ("gallery", None), "discovery": ("discovery", None), "curves": ("history", ()),
+    "reliance": ("reliance", None),
 }  # fmt: skip
 
 
@@ -219,7 +220,9 @@ def test_the_page_of_a_classifier_has_every_section(classify):
     text = page.render_classify(classify)
     checker = Checker(text)
     ids = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
-    assert ids == ["results", "predictions", "failures", "audit", "parts", "discovery", "curves", "notes", "provenance"]
+    assert ids == [
+        "results", "predictions", "failures", "audit", "reliance", "parts", "discovery", "curves", "notes", "provenance",
+    ]  # fmt: skip
     assert [a["href"] for a in checker.all("a")] == [f"#{name}" for name in ids]
     assert len(checker.all("h1")) == 1 and all(attributes.get("alt") for attributes in checker.all("img"))
     levels = [int(tag[1]) for tag, _ in checker.tags if re.fullmatch(r"h\d", tag)]
@@ -243,7 +246,13 @@ def test_a_classifiers_section_without_content_is_left_out(classify, section):
     field, nothing = SECTIONS[section]
     text = page.render_classify(dataclasses.replace(classify, **{field: nothing}))
     Checker(text)
-    assert f'id="{section}"' not in text and f'href="#{section}"' not in text and text.count("<section") == 8
+    assert f'id="{section}"' not in text and f'href="#{section}"' not in text and text.count("<section") == 9
+
+
+def test_a_table_that_ranks_parts_calls_no_number_better(classify):
+    text = page.render_classify(dataclasses.replace(classify, audit=None, discovery=None))
+    assert '<th scope="col">Part</th>' in text and text.index("part 2") < text.index("0.875") < text.index("part 1</th>")
+    assert "is better)" not in text and 'class="best"' not in text
 
 
 def test_a_bare_classifier_is_a_title_and_a_sentence(tmp_path):

@@ -18,6 +18,7 @@ from partrep.data import classify as classify_data
 from partrep.data.transforms import Warp, apply_to_images
 from partrep.models.part_model import PartModel
 from partrep.tasks import classify
+from partrep.tasks.classify_check import check_objective
 from partrep.tasks.classify_terms import TERMS, Seen, terms
 from partrep.train import loop
 from partrep.train.checkpoint import Checkpoints
@@ -368,6 +369,64 @@ def test_the_squared_logarithm_is_of_the_loss_alone(small, exclusive_seen):
     read = np.log1p(np.maximum(logits, 0) ** 2)
     wanted = np.log(np.exp(read).sum(1)) - read[np.arange(6), np.asarray(seen.label)]
     np.testing.assert_allclose(made["classification"], wanted.mean(), rtol=1e-4)
+
+
+# Objectives
+
+
+def with_groups(task):
+    """The task with every third image in its class's habitat, as far as a step is told."""
+    train = dataclasses.replace(task.data.train, matched=lambda batch: jnp.arange(len(batch["label"])) % 3 == 0)
+    return dataclasses.replace(task, data=dataclasses.replace(task.data, train=train))
+
+
+def test_groupdro_weighs_the_groups_and_remembers(small):
+    task = with_groups(small("gap,objective=groupdro"))
+    params, state = split(jax.jit(task.init)(jax.random.key(0)))
+    loss = functools.partial(classify.classification_loss, task, {"mode": "evaluation"}, params, state)
+    made, aux = jax.jit(lambda memory: loss(memory, batch_of(task), KEY))({"group_weights": jnp.array([0.75, 0.25])})
+    logits = np.asarray(jax.jit(lambda image: task.forward(params, state, {"image": image}, KEY, False)[0].logits)(
+        shown(task)["image"]
+    ), np.float64)  # fmt: skip
+    entropy = np.log(np.exp(logits).sum(1)) - logits[np.arange(6), batch_of(task)["label"]]
+    of_group = np.array([entropy[[0, 3]].mean(), entropy[[1, 2, 4, 5]].mean()])
+    weights = np.array([0.75, 0.25]) * np.exp(0.01 * of_group)
+    weights /= weights.sum()
+    np.testing.assert_allclose(aux.loss_state["group_weights"], weights, rtol=1e-4)
+    np.testing.assert_allclose(made["classification"][0], weights @ of_group, rtol=1e-4)
+    np.testing.assert_allclose(aux.metrics["conflicting_weight"], weights[1], rtol=1e-4)
+
+
+def test_the_weights_of_groups_go_on_from_stage_to_stage(small):
+    first, *others = classify.stages(small("prototypes,objective=groupdro"))
+    assert first.init_loss_state(None)["group_weights"].tolist() == [0.5, 0.5]
+    assert [stage.init_loss_state for stage in others] == [None] * 3
+    assert all(stage.init_loss_state is None for stage in classify.stages(small("prototypes")))
+
+
+def test_groups_are_kept_with_the_features_of_a_given_backbone(small, monkeypatch):
+    monkeypatch.setattr(classify, "_FEATURES", {})
+    given = backbone_of(small("gap"))
+    task = with_groups(small("gap,objective=groupdro", backbone=given))
+    (stage,) = classify.stages(task)
+    index, batch = stage.batches.order[0]["index"], stage.batches[0]
+    np.testing.assert_array_equal(batch["matched"], (index % task.config["evaluation"]["batch_size"]) % 3 == 0)
+    state = classify.train(task, None)
+    weights = np.asarray(state.loss_state["group_weights"])
+    assert weights.sum() == pytest.approx(1.0) and not np.array_equal(weights, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("shortcut", [0.0, 1.0])
+def test_groupdro_needs_two_groups(small, shortcut):
+    config = small("gap,objective=groupdro").config
+    config.data.shortcut = shortcut
+    with pytest.raises(UserError, match=f"groupdro with config.data.shortcut {shortcut}; expected a shortcut over 0"):
+        check_objective(config)
+    config.data.shortcut = 0.9
+    check_objective(config)
+    config.objective = {"name": "irm"}
+    with pytest.raises(UserError, match="unknown objective 'irm'; known: erm, groupdro"):
+        check_objective(config)
 
 
 def test_accuracy_is_of_every_image_once(small):

@@ -12,11 +12,12 @@ from partrep.report.content import Result
 from partrep.tasks.classify_evaluation import (
     audit_table,
     by_class,
+    by_row,
     conclusion,
     flat,
     own_explanation,
     parameter_count,
-    result_row,
+    result_rows,
 )
 
 NAMES = ("contributions", "location contributions", "hires-cam", "untrained: location contributions", *BASELINES, "oracle")
@@ -68,9 +69,16 @@ def test_a_model_stands_by_the_finest_of_its_contributions():
 def test_classes_are_the_units_of_the_row():
     right, labels = np.array([True, False, True, True, True, False]), np.array([0, 0, 1, 1, 2, 2])
     np.testing.assert_array_equal(by_class(right, labels), [0.5, 1.0, 0.5])
-    row = result_row(right, {"random": ~right}, labels)
+    answered = {"model": {"test": right, "random": ~right}, "first part off": {"test": right & False, "random": right}}
+    row, off = result_rows(answered, labels)
     assert row.reference and (row.value, *row.interval) == pytest.approx(tuple(bootstrap_interval(right, labels)))
-    assert row.further["random"][0] == pytest.approx(1 / 3)
+    assert row.further["random"][0] == pytest.approx(1 / 3) and row.difference is None
+    assert (off.value, off.reference, off.further["random"][0]) == (0.0, False, pytest.approx(2 / 3))
+    assert (off.difference, *off.difference_interval) == pytest.approx(tuple(bootstrap_interval(right, labels)))
+    assert off.further_differences["random"][0] == pytest.approx(-1 / 3)
+    scores = by_row(answered, labels)
+    assert list(scores) == ["model", "model (random)", "first part off", "first part off (random)"]
+    np.testing.assert_array_equal(scores["model (random)"], [0.5, 0.0, 0.5])
 
 
 def test_the_table_has_every_score_that_was_found():

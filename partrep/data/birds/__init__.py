@@ -2,7 +2,7 @@
 
 from partrep.data.birds import interventions
 from partrep.data.birds.code import posterior
-from partrep.data.birds.evidence import class_posterior
+from partrep.data.birds.evidence import class_posterior, habitat_matches
 from partrep.data.birds.render import HABITAT_NAMES, Rendered, fingerprint, render
 from partrep.data.birds.scene import Scene, flock, sample
 from partrep.data.birds.source import Birds
@@ -23,6 +23,7 @@ __all__ = [
     "class_posterior",
     "fingerprint",
     "flock",
+    "habitat_matches",
     "interventions",
     "posterior",
     "render",

@@ -36,6 +36,12 @@ def class_posterior(world: World, group: str, scene: Scene) -> jax.Array:
     return jnp.where(total > 0, weighted / jnp.maximum(total, 1e-30), by_parts)
 
 
+def habitat_matches(world: World, group: str, scene: Scene, labels: jax.Array) -> jax.Array:
+    """Whether the habitat is that of the class, bool [B]; `labels` i32 [B] are classes of the group."""
+    own = jnp.asarray(world.symbols(group))[labels]
+    return scene.habitat == jnp.asarray(world.habitats)[own]
+
+
 def _agreement(seen: jax.Array, own: jax.Array, strength: float) -> jax.Array:
     """P(seen | class) from the symbols seen [B] and the classes' own [C], f32 [B,C]."""
     return strength * (seen[..., None] == own) + (1 - strength) / VALUES
