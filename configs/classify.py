@@ -4,12 +4,14 @@
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
 Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
-(PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), gap.
-Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
+(PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), gap, additive (slots on local
+features, trained so that what locations say adds up).
+Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
 (landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
 labels=shared|class|groups and detectors=learned|alternation (assigned). --config.backbone_from=WORKDIR takes the
-backbone of a finished run as it is.
+backbone of a finished run as it is, and features=given the settings that `launch.tune` chose for that; additive has
+neither this nor another backbone.
 
 Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
 alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
@@ -29,9 +31,10 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 import partrep
-from configs import common
-from configs.fewshot import BACKBONES
+from configs import common, fewshot
 
+# local: a location of its map sees 20 x 20 pixels, in place of the 36 x 36 of patchnet
+BACKBONES = {**fewshot.BACKBONES, "local": {**fewshot.BACKBONES["patchnet"], "depths": (1,)}}
 # Slots that move as fast as the rest of the network can stay on one place for hundreds of steps.
 SLOW_SLOTS = (("method/.*", 0.3),)
 # The weights of `tasks.classify_terms.TERMS`, each a key of the config.
@@ -68,9 +71,12 @@ KEYS = {
     "objective": tuple(OBJECTIVES),
     "labels": ("shared", "class", "groups"),
     "detectors": ("learned", "alternation"),
+    "features": ("learned", "given"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
-PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
+ON_ANY_FEATURES = (*WITH_VECTORS, "prototypes", "exclusive", "regions", "assigned", "gap")
+PRESETS_OF = {"backbone": ON_ANY_FEATURES, "features": ON_ANY_FEATURES,
+              "readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
               "recombination": (*WITH_VECTORS, "gap"), "labels": ("assigned",), "detectors": ("assigned",)}  # fmt: skip
 
 
@@ -79,6 +85,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     preset, smoke, keys = common.parse(argument, list(PRESETS), KEYS, PRESETS_OF)
     config = _birds(keys["level"], keys["backbone"])
     PRESETS[preset](config)
+    if keys["features"] == "given":
+        config.update_from_flattened_dict(ON_GIVEN_FEATURES.get(preset, {}))
     if preset in WITH_VECTORS:
         _use_bottleneck(config, keys["bottleneck"])
     if keys["labels"] != "shared":
@@ -93,7 +101,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         raise partrep.UserError(f"readout=isolated with bottleneck={bottleneck}; expected standardised or generative")
     if recombined and bottleneck == "binary":
         raise partrep.UserError("recombination=on with bottleneck=binary; expected one whose codes are affine")
-    if recombined:
+    if recombined or preset == "additive":
         _recombine(config)
     if isolated:
         _isolate(config)
@@ -162,6 +170,12 @@ def _slots(config: ConfigDict) -> None:
     config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
     config.losses.spread = 0.5
     config.stages.joint.optimizer = common.muon_one_cycle(6e-3, multipliers=SLOW_SLOTS)
+
+
+def _additive(config: ConfigDict) -> None:
+    """Slots on local features, trained so that what locations contribute adds up."""
+    _slots(config)
+    config.model.backbone = BACKBONES["local"]
 
 
 def _prototypes(config: ConfigDict) -> None:
@@ -258,11 +272,23 @@ PRESETS = {
     "regions": _regions,
     "assigned": _assigned,
     "gap": _gap,
+    "additive": _additive,
 }
 
 
+# On the backbone that `gap` trained, which `--config.backbone_from` names: the best of `SEARCH` in worlds 0 and 1.
+RATE = "stages.joint.optimizer.learning_rate"
+ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {
+    "landmarks": {RATE: 6e-3, "losses.concentration": 0.0},
+    "landmarks_tv": {RATE: 2e-2, "losses.total_variation": 0.1},
+    "slots": {RATE: 2e-2, "losses.spread": 0.5},
+    "exclusive": {RATE: 2e-2, "losses.alignment": 0.5},
+    "regions": {RATE: 2e-2, "losses.occurrence": 0.0},
+    "gap": {RATE: 6e-3, "label_smoothing": 0.1},
+}
+
 # What `launch.tune` tries of each preset: six settings each, chosen by accuracy on validation images.
-RATES = ("stages.joint.optimizer.learning_rate", (2e-3, 6e-3, 2e-2))
+RATES = (RATE, (2e-3, 6e-3, 2e-2))
 SEARCH = {
     "landmarks": (RATES, ("losses.concentration", (0.0, 60.0))),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
@@ -272,6 +298,7 @@ SEARCH = {
     "regions": (RATES, ("losses.occurrence", (0.0, 0.5))),
     "assigned": (RATES, ("losses.assignment_agreement", (0.0, 0.1))),
     "gap": (RATES, ("label_smoothing", (0.0, 0.1))),
+    "additive": (RATES, ("losses.recombination", (0.3, 1.0))),
 }
 
 

@@ -4,8 +4,8 @@
                              [--worlds=100,101,102] [--backbone=PRESET] [--config.key=value]
 
 With --worlds each preset runs under each seed in each of these worlds of birds, and a seed's worlds count as one run.
-With --backbone that preset is trained once a seed and world, in DIR/backbone-SEED, and all presets take the backbone of
-that run as it is.
+With --backbone that preset is trained once a seed and world, in DIR/backbone-SEED, and presets with the same backbone
+take that of this run as it is, with the settings of features=given; the others train their own.
 Each run lives in DIR/PRESET-SEED as `launch.main` leaves it: finished ones are kept, others go on. The table has the
 readers of the first preset and the main reader of each other one; the first's main reader is what all are compared
 with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
@@ -43,6 +43,7 @@ COMPARED = (
     *(("evaluation", name) for name in ("ways", "shots", "queries", "episodes")),
 )  # what must be the same in all runs; the data of the official runs and the episodes are compared again at the end
 BACKBONE = "backbone"
+ON_BACKBONE = "features=given"  # the key of a preset's settings on such a backbone
 UNSEEN = ("--config.evaluation.audit_images=0", "--config.evaluation.pictures=0")  # of a run that serves the others
 NOTE = (
     "Intervals over seeds and episodes (of classifiers: classes); differences are paired, seed by seed and one by one."
@@ -118,11 +119,16 @@ def plan(
         given = [*overrides, f"--config.seed={seed}"]
         given += [] if world is None else [f"--config.data.world={world}"]
         place = f"{seed}" if world is None else f"{seed}-world{world}"
+        trunk = None
         if backbone is not None:
-            first = workdir / f"{BACKBONE}-{place}"
-            made.append(planned_run(argument, backbone, seed, first, [*given, *UNSEEN]))
-            given.append(f"--config.backbone_from={first}")
-        made += [planned_run(argument, preset, seed, workdir / f"{preset}-{place}", given) for preset in presets]
+            trunk = planned_run(argument, backbone, seed, workdir / f"{BACKBONE}-{place}", [*given, *UNSEEN])
+            made.append(trunk)
+        for preset in presets:
+            run = planned_run(argument, preset, seed, workdir / f"{preset}-{place}", given)
+            if trunk is not None and takes_backbone(run, trunk):
+                taken = [*given, f"--config.backbone_from={trunk.folder}"]
+                run = planned_run(argument, f"{preset},{ON_BACKBONE}", seed, run.folder, taken)
+            made.append(run)
     for world in worlds:
         check_comparable([run for run in compared(made) if world is None or run.config.data.world == world])
     return made
@@ -131,13 +137,21 @@ def plan(
 def planned_run(
     argument: str, preset: str, seed: int, folder: pathlib.Path, overrides: Sequence[str]
 ) -> Planned:
-    """One preset in one folder; `argument` is the command's, without a preset."""
+    """One preset, with keys or without, in one folder; `argument` is the command's, without a preset."""
     whole = runner.with_preset(argument, preset)
     config = runner.parse_config(whole, overrides)
+    preset = preset.partition(",")[0]
     if config.preset.removesuffix("-smoke") != preset:
         found = f"--presets has {preset!r}, which is no preset of {argument.partition(':')[0]}"
         raise UserError(f"{found}; expected one, such as {config.preset}")
     return Planned(preset, seed, (f"--config={whole}", *overrides, f"--workdir={folder}"), folder, config)
+
+
+def takes_backbone(run: Planned, trunk: Planned) -> bool:
+    """Whether a run can read the features of a trained backbone: the same network, and no loss that needs pixels."""
+    model, others = run.config.model, trunk.config.model
+    reads_pixels = run.config.view.name == "recombined" or "readout" in model or "decoder" in model
+    return model.backbone == others.backbone and not reads_pixels
 
 
 def compared(planned: Sequence[Planned]) -> list[Planned]:

@@ -12,7 +12,12 @@ import numpy as np
 from partrep import lookup
 from partrep.explain.auditing import Explain
 from partrep.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, opti_cam, score_cam
-from partrep.explain.contributions import level, location_contributions, spread_contributions
+from partrep.explain.contributions import (
+    centred_contributions,
+    level,
+    location_contributions,
+    spread_contributions,
+)
 from partrep.explain.effects import Predict
 from partrep.explain.gradients import input_gradient, integrated_gradients
 from partrep.explain.model import Explained
@@ -36,6 +41,9 @@ POST_HOC: Mapping[str, Callable[..., jax.Array]] = {
     "occlusion": functools.partial(occlusion, window=8, stride=4),
 }
 """What explains any model after the fact."""
+
+OF_LOCATIONS = {"centred contributions": centred_contributions, "location contributions": location_contributions}
+"""What a model of level 2 says of its locations."""
 
 OF_IMAGES = ("input x gradient", "integrated gradients", "occlusion")
 """Those that read the image and the logit alone: all that there is where parts are read again from the image."""
@@ -87,7 +95,8 @@ def maps(model: PartModel, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str
     """The model's own contributions where it has them, then the named ones of `POST_HOC`, by name.
 
     Each is `(variables, images f32 [n,H,W,3], target i32 [n]) -> credit f32 [n,h,w]`, a pure function to be jitted.
-    `contributions` are what the parts add, each spread over where the part lies; `location contributions` level 2.
+    `contributions` are what the parts add, each spread over where the part lies; `location contributions` level 2;
+    `centred contributions` the same, measured from the average image.
     Of a model with an isolated read-out, of whose logits the backbone's features are no function, those of the named
     ones that are not in `OF_IMAGES` are left out.
 
@@ -100,14 +109,19 @@ def maps(model: PartModel, names: tuple[str, ...] = tuple(POST_HOC)) -> dict[str
             outputs_of(model, variables, images), target
         )
     if level(model) == 2:
-        made["location contributions"] = lambda variables, images, target: location_contributions(
-            model, variables, outputs_of(model, variables, images), target
-        ).sum(1)
+        for name, function in OF_LOCATIONS.items():
+            made[name] = functools.partial(_of_locations, model, function)
     for name in names:
         method = lookup(dict(POST_HOC), name, "explanation")
         if model.readout is None or name in OF_IMAGES:
             made[name] = functools.partial(_post_hoc, model, method)
     return made
+
+
+def _of_locations(
+    model: PartModel, function: Callable[..., jax.Array], variables: Any, images: jax.Array, target: jax.Array
+) -> jax.Array:
+    return function(model, variables, outputs_of(model, variables, images), target).sum(1)
 
 
 def _post_hoc(

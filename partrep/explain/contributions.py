@@ -81,6 +81,36 @@ def location_contributions(model: PartModel, variables: Any, outputs: PartOutput
     return jnp.moveaxis(jax.lax.map(of_part, jnp.arange(vectors.shape[1])), 0, 1).astype(jnp.float32)
 
 
+def centred_contributions(model: PartModel, variables: Any, outputs: PartOutputs, target: jax.Array) -> jax.Array:
+    """Level 2 measured from the average training image: the contributions of locations sum to those of their parts.
+
+    `c_kn - s_kn (sum_m c_km - c_k)`, with `c_kn` the contribution of location n through part k, `c_k` that of the
+    part and `s_kn = a_kn / sum_m a_km` where the part lies. The bracket is what the bottleneck takes off, the same
+    number for every image: `c_kn` is measured from a feature of zero, which no image has, and this from the part's
+    mean.
+
+    Args:
+        model: of level 2, as for `location_contributions`.
+        variables: of the model.
+        outputs: of the model, in evaluation mode.
+        target: int [B], the class of each image.
+
+    Returns:
+        f32 [B,K,h,w], in units of the logit, signed. Of a part that lies nowhere, the contributions of locations.
+
+    Raises:
+        UserError: a model that has no level 2.
+
+    Source: this library. For a weighted mean of the locations (`sum_n a_kn = 1`) it is the contribution of
+    `z_n - mean`, the centring of features that CAM leaves out.
+    """
+    locations = location_contributions(model, variables, outputs, target)
+    assignment = outputs.parts.assignment
+    share = assignment / jnp.maximum(assignment.sum((2, 3), keepdims=True), SMALLEST_MASS)
+    taken_off = locations.sum((2, 3)) - part_contributions(outputs, target)
+    return locations - share * taken_off[..., None, None]
+
+
 def spread_contributions(outputs: PartOutputs, target: jax.Array) -> jax.Array:
     """A map of level 1: the contribution of each part spread over where it lies, `sum_k c_k a_kn / sum_n a_kn`.
 

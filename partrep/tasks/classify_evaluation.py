@@ -36,7 +36,7 @@ from partrep.train.state import Tree
 MODEL = "model"
 FIRST_OFF = "first part off"
 NOTES = {FIRST_OFF: "without the part that decisions rest on most, which is found without labels"}
-OWN = ("location contributions", "contributions")
+OWN = ("centred contributions", "location contributions", "contributions")
 """What a model says of itself, the finest first."""
 
 AUDITED = "audit: "

@@ -34,7 +34,7 @@ def seen(task):
 def test_everything_that_explains_is_measured_beside_the_forward_pass(task):
     names = list(explain.methods(task.model, jnp.ones((1, 6, 16, 16), bool)))
     assert names[0] == explain.FORWARD
-    own = ["contributions", "location contributions"]
+    own = ["contributions", "centred contributions", "location contributions"]
     assert names[1:] == [*own, *bound.POST_HOC, "saliency", "smooth-grad", "shapley of six regions"]
 
 

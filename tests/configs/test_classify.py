@@ -27,7 +27,7 @@ def test_every_preset_is_a_config_of_its_own_name(preset, smoke):
     config = classify.get_config(f"{preset},smoke" if smoke else preset)
     assert config.preset == preset + ("-smoke" if smoke else "")
     assert json.loads(config.to_json())["task"] == "classify"
-    assert config.model.method.name == ("landmarks" if preset == "landmarks_tv" else preset)
+    assert config.model.method.name == {"landmarks_tv": "landmarks", "additive": "slots"}.get(preset, preset)
     if smoke:
         assert sum(stage.steps for stage in config.stages.values()) <= 8
         assert config.evaluation.audit_images == 0 and config.data.size // config.model.backbone.patch == 16
@@ -43,12 +43,15 @@ def test_the_default_is_the_first_preset_and_a_smoke_keeps_its_stages_and_losses
 
 
 def test_all_presets_have_the_same_budget_data_and_evaluation():
+    """And, but for the one that looks at less at once, the same backbone."""
     first = MADE["gap"]
-    for config in MADE.values():
+    for preset, config in MADE.items():
         assert sum(stage.steps for stage in config.stages.values()) == 600
         assert {stage.batch_size for stage in config.stages.values()} == {64}
         assert (config.data, config.evaluation, config.train) == (first.data, first.evaluation, first.train)
-        assert config.model.backbone == first.model.backbone and config.seed == first.seed
+        assert config.seed == first.seed
+        assert preset == "additive" or config.model.backbone == first.model.backbone
+    assert MADE["additive"].model.backbone.to_dict() == {**first.model.backbone.to_dict(), "depths": (1,)}
 
 
 def test_what_configs_name_exists():
@@ -139,3 +142,18 @@ def test_an_isolated_read_out_brings_its_own_head(preset):
 def test_bottlenecks_that_do_not_fit_are_refused(argument):
     with pytest.raises(partrep.UserError, match="with bottleneck="):
         classify.get_config(argument)
+
+
+@pytest.mark.parametrize("preset", classify.ON_GIVEN_FEATURES)
+def test_settings_on_given_features_are_among_those_searched(preset):
+    chosen = classify.ON_GIVEN_FEATURES[preset]
+    searched = dict(classify.SEARCH[preset])
+    assert set(chosen) == set(searched) and all(value in searched[path] for path, value in chosen.items())
+    config = classify.get_config(f"{preset},features=given").to_dict()
+    for path, value in chosen.items():
+        found = config
+        for name in path.split("."):
+            found = found[name]
+        assert found == value
+    with pytest.raises(partrep.UserError, match="has no key 'features'"):
+        classify.get_config("additive,features=given")

@@ -10,7 +10,12 @@ import pytest
 from partrep import UserError
 from partrep.explain import bound
 from partrep.explain.cam import hires_cam
-from partrep.explain.contributions import level, location_contributions, spread_contributions
+from partrep.explain.contributions import (
+    centred_contributions,
+    level,
+    location_contributions,
+    spread_contributions,
+)
 from partrep.explain.gradients import pixel_gradient
 from partrep.explain.model import class_logit
 from partrep.models.part_model import PartModel, build, outputs_of
@@ -63,8 +68,8 @@ POST_HOC = list(bound.POST_HOC)
 @pytest.mark.parametrize(
     "settings, own, reached",
     [
-        ({}, ["contributions", "location contributions"], 2),
-        ({"method": "gap"}, ["location contributions"], 2),
+        ({}, ["contributions", "centred contributions", "location contributions"], 2),
+        ({"method": "gap"}, ["centred contributions", "location contributions"], 2),
         ({"head": "cosine"}, ["contributions"], 0),
         ({"bottleneck": {"name": "binary", "bits": 4}}, ["contributions"], 1),
         ({"method": "regions"}, ["contributions"], 1),
@@ -108,8 +113,8 @@ def test_batches_that_do_not_divide_give_the_maps_of_all_images(landmarks, batch
     @jax.jit
     def at_once(images):
         out = outputs_of(model, variables, images)
-        own = location_contributions(model, variables, out, TARGET).sum(1)
-        return spread_contributions(out, TARGET), own, hires_cam(bound.explained(model, variables), images, TARGET)
+        own = [f(model, variables, out, TARGET).sum(1) for f in (centred_contributions, location_contributions)]
+        return spread_contributions(out, TARGET), *own, hires_cam(bound.explained(model, variables), images, TARGET)
 
     for (name, function), expected in zip(explain.items(), at_once(IMAGES)):
         found = function(IMAGES, TARGET)

@@ -13,7 +13,13 @@ import pytest
 from partrep import UserError
 from partrep.explain.bound import explained
 from partrep.explain.cam import hires_cam
-from partrep.explain.contributions import level, location_contributions, part_contributions, spread_contributions
+from partrep.explain.contributions import (
+    centred_contributions,
+    level,
+    location_contributions,
+    part_contributions,
+    spread_contributions,
+)
 from partrep.models.bottlenecks import BOTTLENECKS
 from partrep.models.heads import HEADS
 from partrep.models.outputs import PartOutputs
@@ -73,20 +79,21 @@ def run(request):
     def everything(variables):
         outputs = model.apply(variables, FEATURES, method=PartModel.from_features)
         parts = part_contributions(outputs, TARGET)
-        return outputs, parts, location_contributions(model, variables, outputs, TARGET), drops(outputs)
+        locations = location_contributions(model, variables, outputs, TARGET)
+        return outputs, parts, locations, drops(outputs), centred_contributions(model, variables, outputs, TARGET)
 
     return request.param, model, variables, everything(variables)
 
 
 def test_parts_and_the_bias_sum_to_the_logit(run):
-    _, _, variables, (outputs, parts, _, _) = run
+    _, _, variables, (outputs, parts, *_) = run
     bias = variables["params"]["head"].get("bias", np.zeros(CLASSES))
     np.testing.assert_allclose(parts.sum(1) + bias[TARGET], outputs.logits[np.arange(B), TARGET], atol=1e-4)
     assert np.abs(parts).max() > 0.1 and parts.shape == outputs.parts.presence.shape
 
 
 def test_taking_a_location_away_changes_the_logit_by_what_it_contributed(run):
-    _, _, _, (_, _, locations, drops) = run
+    _, _, _, (_, _, locations, drops, _) = run
     assert locations.dtype == jnp.float32
     np.testing.assert_allclose(locations.sum(1), drops, atol=1e-4 * max(1, np.abs(drops).max()))
     assert np.abs(drops).max() > 0.02
@@ -94,7 +101,7 @@ def test_taking_a_location_away_changes_the_logit_by_what_it_contributed(run):
 
 def test_locations_sum_to_the_part_less_what_it_would_be_without_features(run):
     """Part by part, so that no part's share lands in another's map."""
-    _, model, variables, (outputs, parts, locations, _) = run
+    _, model, variables, (outputs, parts, locations, *_) = run
     codes = model.bottleneck.apply(
         {name: tree.get("bottleneck", {}) for name, tree in variables.items()}, jnp.zeros_like(outputs.parts.vectors), False
     )
@@ -103,8 +110,34 @@ def test_locations_sum_to_the_part_less_what_it_would_be_without_features(run):
     np.testing.assert_allclose(locations.sum((2, 3)), parts - empty, atol=1e-4 * max(1, np.abs(parts).max()))
 
 
+def test_centred_contributions_of_locations_sum_to_those_of_their_part(run):
+    _, _, _, (outputs, parts, _, _, centred) = run
+    placed = np.asarray(outputs.parts.assignment.sum((2, 3))) > 1e-4
+    np.testing.assert_allclose(
+        np.where(placed, centred.sum((2, 3)), 0), np.where(placed, parts, 0), atol=2e-4 * max(1, np.abs(parts).max())
+    )
+
+
+def test_centred_contributions_of_a_pooled_network_are_those_of_features_less_their_mean():
+    """`c_n = sum_d w_d (z_nd - mean_d) / (N spread_d)`, with the running mean and spread in float64."""
+    names = dict(backbone=dict(name="patchnet"), method=dict(name="gap"), bottleneck=dict(name="standardised"))
+    model = build(dict(**names, head=dict(name="concat")), CLASSES)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=FEATURES.shape)
+    depth = features.shape[-1]
+    mean, spread, weights = rng.normal(size=depth), rng.uniform(0.5, 2, depth), rng.normal(size=(1, depth, CLASSES))
+    variables = {
+        "params": {"head": {"kernel": jnp.asarray(weights), "bias": jnp.ones(CLASSES)}},
+        "batch_stats": {"bottleneck": {"BatchNorm_0": {"mean": jnp.asarray(mean), "var": jnp.asarray(spread**2)}}},
+    }
+    outputs = model.apply(variables, jnp.asarray(features, jnp.float32), method=PartModel.from_features)
+    found = centred_contributions(model, variables, outputs, TARGET)[:, 0]
+    wanted = np.einsum("bhwd,bd->bhw", (features - mean) / spread, weights[0][:, TARGET].T) / (SIDE * SIDE)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 def test_the_map_of_one_part_is_hires_cam(run):
-    (method, _), model, variables, (_, _, locations, _) = run
+    (method, _), model, variables, (_, _, locations, *_) = run
     if method == "gap":
         model_of_features = types.SimpleNamespace(maps=lambda x: x, head=explained(model, variables).head)
         found = jax.jit(lambda: hires_cam(model_of_features, FEATURES, TARGET))()
@@ -112,7 +145,7 @@ def test_the_map_of_one_part_is_hires_cam(run):
 
 
 def test_only_the_class_that_is_asked_for_matters(run):
-    case, _, _, (outputs, parts, _, _) = run
+    case, _, _, (outputs, parts, *_) = run
     for c in range(CLASSES):
         np.testing.assert_array_equal(part_contributions(outputs, np.full(B, c)), outputs.contributions[:, :, c])
     assert not np.allclose(parts, part_contributions(outputs, 1 - TARGET)), case
@@ -133,7 +166,7 @@ def test_spread_contributions_by_hand():
 
 
 def test_spread_contributions_sum_to_those_of_the_parts(run):
-    _, _, _, (outputs, parts, _, _) = run
+    _, _, _, (outputs, parts, *_) = run
     placed = np.minimum(outputs.parts.assignment.sum((2, 3)) / 1e-6, 1)  # under a mass of 1e-6 a part fades away
     found = spread_contributions(outputs, TARGET).sum((1, 2))
     np.testing.assert_allclose(found, (parts * placed).sum(1), rtol=1e-4, atol=1e-4)

@@ -156,11 +156,18 @@ def test_each_seed_runs_in_each_world_and_the_backbone_comes_first(tmp_path):
     assert planned[3].arguments == (f"--config={CLASSIFY}:gap,smoke", *given, *unseen, f"--workdir={folder}")
     taken = f"--config.backbone_from={folder}"
     assert planned[4].arguments == (
-        f"--config={CLASSIFY}:slots,smoke", *given, taken, f"--workdir={tmp_path / 'slots-3-world101'}"
+        f"--config={CLASSIFY}:slots,features=given,smoke", *given, taken, f"--workdir={tmp_path / 'slots-3-world101'}"
     )  # fmt: skip
     assert (planned[5].config.data.world, planned[5].config.backbone_from) == (101, str(folder))
     assert planned[3].config.backbone_from == "" and planned[3].config.data.world == 101
     assert [run.folder.name for run in compare.compared(planned[:3])] == ["slots-3-world100", "gap-3-world100"]
+
+
+def test_what_needs_another_backbone_or_pixels_trains_its_own(tmp_path):
+    for argument, presets in ((CLASSIFY, ["additive", "gap"]), (f"{CLASSIFY}:recombination=on", ["slots", "gap"])):
+        planned = compare.plan(argument, presets, [0], tmp_path, [], [100], "gap")
+        assert planned[1].config.backbone_from == "" and "features=given" not in planned[1].arguments[0]
+    assert compare.plan(CLASSIFY, ["additive", "gap"], [0], tmp_path, [], [100], "gap")[2].config.backbone_from
 
 
 @pytest.mark.parametrize(
