@@ -48,8 +48,10 @@ class Audit:
 
     Attributes:
         model: numbers of the model itself: `accuracy`, `interaction` (the share of the parts' effect that no
-            additive account explains), `background_effect` and `part_effect` (mean sizes of the change of the logit),
-            `ceiling` (rank correlation of its Shapley values with those of another bird of the class), `agreement`.
+            additive account explains), `part_effect`, `recolour_effect`, `background_effect` and `ring_effect` (mean
+            sizes of the change of the logit; parts and backgrounds change to the mean of six others, a colour to one
+            other, where nothing averages out: its number is the larger for that), `ceiling` (rank correlation of its
+            Shapley values with those of another bird of the class), `agreement`.
         scores: `{explanation: {score: Interval}}`; those of `POOLED` have no width.
         correctness: `{explanation: f64 [n]}` of each image, so that explanations of one model can be paired.
         valid: whether the three ways of taking a part away agree; where not, no score is to be believed.
@@ -157,7 +159,9 @@ def _of_the_model(effects: Effects, agreement: float) -> dict[str, float]:
         "agreement": agreement,
         "interaction": float(effects.interaction.mean()),
         "part_effect": float(np.abs(effects.swap).mean()),
+        "recolour_effect": float(np.abs(effects.recolour).mean()),
         "background_effect": float(np.abs(effects.background).mean()),
+        "ring_effect": float(np.abs(effects.ring).mean()),
         "ceiling": float(spearman(effects.shapley, effects.twin_shapley).mean()),
     }
 

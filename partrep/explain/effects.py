@@ -49,6 +49,9 @@ class Effects:
         remove, hide: f64 [n,6].
         alone: bool [n,6], where the branch that hides the part takes less than `SPARED` of any other part away.
         background: f64 [n], the mean over the six other habitats.
+        recolour: f64 [n,6], of one other colour of the palette, the six in turn over the images; shape and texture
+            stay, which together with that colour are no value of the part: what no training image shows.
+        ring: f64 [n], of the ring on the leg, taken off where it is on and put on where it is off.
         twin: f64 [n,64], `subsets` of another bird of the same class with another nuisance.
         extrapolated: whether subsets lack more parts than any training image.
     """
@@ -68,6 +71,8 @@ class Effects:
     hide: np.ndarray
     alone: np.ndarray
     background: np.ndarray
+    recolour: np.ndarray
+    ring: np.ndarray
     twin: np.ndarray
     extrapolated: bool
 
@@ -92,8 +97,8 @@ def measure(
 ) -> Effects:
     """Measures the effects on the first `images` test images of each class of a group.
 
-    About 180 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
-    a part, 6 habitats, and 64 subsets again for the twin with other nuisance.
+    About 190 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
+    a part, 6 habitats, 6 parts of another colour, the ring, and 64 subsets again for the twin with other nuisance.
 
     Args:
         predict: the model.
@@ -123,6 +128,8 @@ def measure(
     branches = [interventions.hide(scenes, part) for part in range(PARTS)]
     hidden = np.stack([camera.logits(branch) for branch in branches], 1)
     habitats = np.stack([camera.logits(_other_habitat(scenes, step)) for step in range(1, birds.VALUES)], 1)
+    recoloured = np.stack([camera.logits(_recolour(world, scenes, part)) for part in range(PARTS)], 1)
+    ringed = camera.logits(interventions.set_ring(scenes, 1.0 - scenes.ring_on))
     pictures, masks = camera.pictures(scenes)
     turn = np.arange(len(first), dtype=np.int32) % PARTS
     swapped, swapped_masks = camera.pictures(_swap_each(scenes, turn))
@@ -142,6 +149,8 @@ def measure(
         hide=here[:, None] - _pick(hidden, predicted),
         alone=hidden_alone(masks, np.stack([camera.pictures(branch)[1] for branch in branches], 1)),
         background=here - _pick(habitats, predicted).mean(1),
+        recolour=here[:, None] - _pick(recoloured, predicted),
+        ring=here - _pick(ringed, predicted),
         twin=_pick(camera.subsets(twins), predicted),
         extrapolated=world.absence < PARTS,
     )
@@ -233,6 +242,13 @@ def _swap_each(scenes: Scene, parts: np.ndarray) -> Scene:
 
 def _other_habitat(scenes: Scene, step: int) -> Scene:
     return interventions.set_background(scenes, (scenes.habitat + step) % birds.VALUES)
+
+
+def _recolour(world: birds.World, scenes: Scene, part: int) -> Scene:
+    """Gives a part a colour that its value does not have: image after image the next of the six others."""
+    own = world.appearance[part, np.asarray(scenes.values)[:, part], 0]
+    step = 1 + np.arange(len(own)) % (birds.VALUES - 1)
+    return interventions.recolour(scenes, part, (own + step) % birds.VALUES)
 
 
 def _pick(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -48,7 +48,9 @@ OF_THE_MODEL = {
     "agreement": "swap, remove and hide agree (rank correlation)",
     "interaction": "share of the effect that no sum over parts explains",
     "part_effect": "mean effect of another part value on the logit",
+    "recolour_effect": "mean effect of one other colour of a part",
     "background_effect": "mean effect of another habitat",
+    "ring_effect": "mean effect of the ring on the leg",
     "ceiling": "rank correlation with another bird of the class",
 }
 

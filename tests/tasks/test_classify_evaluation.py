@@ -20,7 +20,8 @@ from partrep.tasks.classify_evaluation import (
 )
 
 NAMES = ("contributions", "location contributions", "hires-cam", "untrained: location contributions", *BASELINES, "oracle")
-MODEL = {"accuracy": 0.5, "agreement": 0.9, "interaction": 0.1, "part_effect": 2.0, "background_effect": 0.5, "ceiling": 0.4}
+MODEL = {"accuracy": 0.5, "agreement": 0.9, "interaction": 0.1, "part_effect": 2.0, "recolour_effect": 0.75,
+         "background_effect": 0.5, "ring_effect": 0.25, "ceiling": 0.4}  # fmt: skip
 
 
 def around(mean: float) -> Interval:
@@ -47,6 +48,7 @@ def test_flat_names_every_number_once(small):
     assert made["test/conflicting/accuracy_low"] == 0.125
     assert made["model/parameters"] == parameter_count(variables) == 10 and made["model/level"] == 2
     assert made["model/valid"] == 1.0 and made["model/agreement"] == 0.9
+    assert (made["model/recolour_effect"], made["model/ring_effect"]) == (0.75, 0.25)
     assert made["audit/hires-cam/spill_high"] == pytest.approx(0.35)
     assert made["audit/untrained_location_contributions/correctness"] == 0.1
     assert made["audit/visible_area/slope"] == 2.0
