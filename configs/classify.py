@@ -4,7 +4,7 @@
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
 Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
-(PIP-Net), regions (Huang and Li), assigned (DP-Net), gap.
+(PIP-Net), regions (Huang and Li), assigned (DP-Net), ca_stream (CA-Stream), gap.
 Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
 (landmarks, landmarks_tv, slots); recombination=off|on (those and gap). --config.backbone_from=WORKDIR takes the
@@ -120,6 +120,12 @@ def _gap(config: ConfigDict) -> None:
     config.model.bottleneck = dict(name="standardised")
 
 
+def _ca_stream(config: ConfigDict) -> None:
+    """CA-Stream: where a learned token looks, in place of the mean over all locations; else as gap."""
+    config.model.method = dict(name="ca_stream")
+    config.model.bottleneck = dict(name="standardised")
+
+
 def _landmarks(config: ConfigDict) -> None:
     """PDiscoNet: concentration, orthogonality, presence and equivariance, in the weights of the source."""
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
@@ -219,6 +225,7 @@ PRESETS = {
     "exclusive": _exclusive,
     "regions": _regions,
     "assigned": _assigned,
+    "ca_stream": _ca_stream,
     "gap": _gap,
 }
 
@@ -233,6 +240,7 @@ SEARCH = {
     "exclusive": (RATES, ("losses.alignment", (0.5, 2.5))),
     "regions": (RATES, ("losses.occurrence", (0.0, 0.5))),
     "assigned": (RATES, ("losses.assignment_agreement", (0.0, 0.1))),
+    "ca_stream": (RATES, ("label_smoothing", (0.0, 0.1))),
     "gap": (RATES, ("label_smoothing", (0.0, 0.1))),
 }
 

@@ -130,6 +130,7 @@ CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scor
     ("exclusive", 1, ()),
     ("regions", 0, ()),
     ("assigned", 2, ()),
+    ("ca_stream", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
     ("landmarks,bottleneck=binary", 1, ()),
@@ -147,11 +148,12 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
     assert results["model/level"] == level and provenance["test_evaluations"] == 1 + ("audit" in shown)
-    assert ("discovery/model/iou_mean" in results) == (preset != "gap")
+    pooled = preset in ("gap", "ca_stream")  # one part, which is not compared with the true ones
+    assert ("discovery/model/iou_mean" in results) == (not pooled)
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
     found = {name for name in ("audit", "discovery", "parts", "predictions") if f'id="{name}"' in page}
-    assert found == {*shown, *(() if preset == "gap" else ("discovery", "parts"))}
+    assert found == {*shown, *(() if pooled else ("discovery", "parts"))}
     config = json.loads((tmp_path / "config.json").read_text())
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}
