@@ -7,8 +7,8 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 (PIP-Net), regions (Huang and Li), assigned (DP-Net), ca_stream (CA-Stream), gap.
 Keys: level=standard|easy|hard; backbone=patchnet|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
-(landmarks, landmarks_tv, slots); recombination=off|on (those and gap). --config.backbone_from=WORKDIR takes the
-backbone of a finished run as it is.
+(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); similarity=distance|cosine (prototypes; cosine
+as in TesNet). --config.backbone_from=WORKDIR takes the backbone of a finished run as it is.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
@@ -52,10 +52,11 @@ KEYS = {
     "readout": ("ordinary", "isolated"),
     "bottleneck": tuple(BOTTLENECKS),
     "recombination": ("off", "on"),
+    "similarity": ("distance", "cosine"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
 PRESETS_OF = {"readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
-              "recombination": (*WITH_VECTORS, "gap")}  # fmt: skip
+              "recombination": (*WITH_VECTORS, "gap"), "similarity": ("prototypes",)}  # fmt: skip
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -65,6 +66,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     PRESETS[preset](config)
     if preset in WITH_VECTORS:
         _use_bottleneck(config, keys["bottleneck"])
+    if keys["similarity"] == "cosine":
+        _by_cosine(config)
     isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
     if isolated and recombined:
         raise partrep.UserError("readout=isolated with recombination=on; expected one of them: isolated parts add up")
@@ -150,7 +153,7 @@ def _slots(config: ConfigDict) -> None:
 
 def _prototypes(config: ConfigDict) -> None:
     """ProtoPNet: warm-up, joint, push, last layer, prune, last layer."""
-    config.model.method = dict(name="prototypes", per_class=4, width=64)
+    config.model.method = dict(name="prototypes", per_class=4, width=64, similarity="distance")
     config.model.bottleneck = dict(name="identity")
     config.model.head = dict(name="class_tied")
     config.losses.update(cluster=0.8, separation=-0.08, wrong_class_l1=1e-4)
@@ -161,6 +164,13 @@ def _prototypes(config: ConfigDict) -> None:
         last=_stage(60, common.one_cycle(1e-2), at_end="prune", **last),
         pruned=_stage(40, common.one_cycle(1e-2), **last),
     )
+
+
+def _by_cosine(config: ConfigDict) -> None:
+    """TesNet: prototypes are directions, of length one again after each step that moves them."""
+    config.model.method.similarity = "cosine"
+    for name in ("warm", "joint"):
+        config.stages[name].renormalise = True
 
 
 def _exclusive(config: ConfigDict) -> None:
