@@ -39,6 +39,7 @@ SCORES = {
     "background": "rank correlation over images of the credit outside the bird with the effect of another habitat",
 }
 LOWER_IS_BETTER = frozenset({"irrelevant", "outside", "spill"})
+DIRECTIONLESS = frozenset({"slope"})  # 1 is best
 POOLED = ("explained", "slope", "background")  # numbers of all images together, without an interval
 
 

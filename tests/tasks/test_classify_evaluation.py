@@ -81,7 +81,7 @@ def test_the_table_has_every_score_that_was_found():
     assert [row.name for row in table.rows] == list(NAMES)
     assert set(table.columns) == set(table.descriptions) == {"correctness", "spill", "slope"}
     assert list(table.descriptions) == [name for name in SCORES if name in table.columns]
-    assert table.lower_is_better == LOWER_IS_BETTER
+    assert table.lower_is_better == LOWER_IS_BETTER and table.directionless == {"slope"}
     assert rows["hires-cam"].values == {"correctness": 0.1, "slope": 2.0, "spill": 0.25}
     assert rows["hires-cam"].intervals == {"correctness": pytest.approx((0.0, 0.2)), "spill": pytest.approx((0.15, 0.35))}
     assert {name for name, row in rows.items() if row.reference} == {"contributions", "location contributions"}
