@@ -116,9 +116,9 @@ def audit(
 
     Example:
         >>> world = birds.World(dimension=2, absence=6, images=(1, 1, 2))
-        >>> weights = np.random.default_rng(0).normal(size=(32 * 32 * 3, 14))
+        >>> weights = np.random.default_rng(0).normal(size=(16 * 16 * 3, 14))
         >>> def predict(images): return images.reshape(len(images), -1) @ weights
-        >>> result = audit(predict, {}, world, "novel", images=1, size=32)
+        >>> result = audit(predict, {}, world, "novel", images=1, size=16)
         >>> round(result.scores["oracle"]["correctness"].mean, 2)
         1.0
 

@@ -23,6 +23,9 @@ Predict = Callable[[np.ndarray], np.ndarray]
 WAYS = ("swap", "remove", "hide")
 """The three ways of taking what a part says away."""
 
+NOWHERE = np.array([9.0, 9.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0], np.float32)
+"""A branch outside of the image (its x, y, turn, half length, radius, colour)."""
+
 SPARED = 0.1
 """A branch hides a part alone where no other part loses a greater share of its visible pixels to it."""
 
@@ -106,7 +109,8 @@ def measure(
         group: of classes, in the order of the model's logits.
         images: of each class, from 1 to half of the world's test images: the second half are the twins.
         size: side of the images in pixels, S.
-        batch: images rendered and predicted at once; a count that is no multiple repeats the last image.
+        batch: images rendered and predicted at once, of the first ones all at most; a count that is no multiple
+            repeats the last image.
 
     Raises:
         UserError: too many images; logits that are not [n,C] for the C classes of the group, or not finite.
@@ -116,8 +120,10 @@ def measure(
     if not 1 <= images <= each // 2:
         raise UserError(f"{images} images of each class to measure; expected 1 to {each // 2}, half of the test images")
     first = np.concatenate([np.flatnonzero(table.labels == c)[:images] for c in range(len(table.classes))])
-    camera = _Camera(world, predict, size, batch, len(table.classes))
+    camera = _Camera(world, predict, size, min(batch, len(first)), len(table.classes))
     scenes, twins = (_sample(world, table, index) for index in (first, first + each // 2))
+    branches = [jax.jit(interventions.hide)(scenes, part) for part in range(PARTS)]
+    scenes, twins = _with_branch(scenes), _with_branch(twins)
     subsets = camera.subsets(scenes)
     plain = subsets[:, -1]  # all parts
     predicted = plain.argmax(1).astype(np.int32)
@@ -125,7 +131,6 @@ def measure(
     here = plain[np.arange(len(first)), predicted]
     chosen = _pick(subsets, predicted)
     swaps = np.stack([camera.swaps(scenes, part) for part in range(PARTS)], 1)  # [n,6,6,C]
-    branches = [interventions.hide(scenes, part) for part in range(PARTS)]
     hidden = np.stack([camera.logits(branch) for branch in branches], 1)
     habitats = np.stack([camera.logits(_other_habitat(scenes, step)) for step in range(1, birds.VALUES)], 1)
     recoloured = np.stack([camera.logits(_recolour(world, scenes, part)) for part in range(PARTS)], 1)
@@ -226,6 +231,12 @@ class _Camera:
 
 def _sample(world: birds.World, table: birds.Split, index: np.ndarray) -> Scene:
     return birds.sample(world, table.keys[index], table.values[index])
+
+
+def _with_branch(scenes: Scene) -> Scene:
+    """Adds a branch that is not seen: as many as where one hides a part, so that one program renders both."""
+    branch = jnp.broadcast_to(NOWHERE, (len(scenes.branches), 1, len(NOWHERE)))
+    return dataclasses.replace(scenes, branches=jnp.concatenate([scenes.branches, branch], axis=1))
 
 
 def _swap(scenes: Scene, part: int, step: int) -> Scene:
