@@ -4,14 +4,14 @@
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
 Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
-(PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), gap, additive (slots on local
-features, trained so that what locations say adds up).
+(PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), ca_stream (CA-Stream), gap, additive
+(slots on local features, trained so that what locations say adds up).
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
 (landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
-labels=shared|class|groups and detectors=learned|alternation (assigned). --config.backbone_from=WORKDIR takes the
-backbone of a finished run as it is, and features=given the settings that `launch.tune` chose for that; additive has
-neither this nor another backbone.
+labels=shared|class|groups and detectors=learned|alternation (assigned); similarity=distance|cosine (prototypes; cosine
+as in TesNet). --config.backbone_from=WORKDIR takes the backbone of a finished run as it is, and features=given the
+settings that `launch.tune` chose for that; additive has neither this nor another backbone.
 
 Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
 alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
@@ -71,13 +71,15 @@ KEYS = {
     "objective": tuple(OBJECTIVES),
     "labels": ("shared", "class", "groups"),
     "detectors": ("learned", "alternation"),
+    "similarity": ("distance", "cosine"),
     "features": ("learned", "given"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
-ON_ANY_FEATURES = (*WITH_VECTORS, "prototypes", "exclusive", "regions", "assigned", "gap")
+ON_ANY_FEATURES = (*WITH_VECTORS, "prototypes", "exclusive", "regions", "assigned", "ca_stream", "gap")
 PRESETS_OF = {"backbone": ON_ANY_FEATURES, "features": ON_ANY_FEATURES,
               "readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
-              "recombination": (*WITH_VECTORS, "gap"), "labels": ("assigned",), "detectors": ("assigned",)}  # fmt: skip
+              "recombination": (*WITH_VECTORS, "gap"), "labels": ("assigned",), "detectors": ("assigned",),
+              "similarity": ("prototypes",)}  # fmt: skip
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -93,6 +95,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
         _own_parts(config, keys["labels"])
     if keys["detectors"] == "alternation":
         _alternate(config)
+    if keys["similarity"] == "cosine":
+        _by_cosine(config)
     isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
     if isolated and recombined:
         raise partrep.UserError("readout=isolated with recombination=on; expected one of them: isolated parts add up")
@@ -150,6 +154,12 @@ def _gap(config: ConfigDict) -> None:
     config.model.bottleneck = dict(name="standardised")
 
 
+def _ca_stream(config: ConfigDict) -> None:
+    """CA-Stream: where a learned token looks, in place of the mean over all locations; else as gap."""
+    config.model.method = dict(name="ca_stream")
+    config.model.bottleneck = dict(name="standardised")
+
+
 def _landmarks(config: ConfigDict) -> None:
     """PDiscoNet: concentration, orthogonality, presence and equivariance, in the weights of the source."""
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
@@ -180,7 +190,7 @@ def _additive(config: ConfigDict) -> None:
 
 def _prototypes(config: ConfigDict) -> None:
     """ProtoPNet: warm-up, joint, push, last layer, prune, last layer."""
-    config.model.method = dict(name="prototypes", per_class=4, width=64)
+    config.model.method = dict(name="prototypes", per_class=4, width=64, similarity="distance")
     config.model.bottleneck = dict(name="identity")
     config.model.head = dict(name="class_tied")
     config.losses.update(cluster=0.8, separation=-0.08, wrong_class_l1=1e-4)
@@ -191,6 +201,13 @@ def _prototypes(config: ConfigDict) -> None:
         last=_stage(60, common.one_cycle(1e-2), at_end="prune", **last),
         pruned=_stage(40, common.one_cycle(1e-2), **last),
     )
+
+
+def _by_cosine(config: ConfigDict) -> None:
+    """TesNet: prototypes are directions, of length one again after each step that moves them."""
+    config.model.method.similarity = "cosine"
+    for name in ("warm", "joint"):
+        config.stages[name].renormalise = True
 
 
 def _exclusive(config: ConfigDict) -> None:
@@ -271,6 +288,7 @@ PRESETS = {
     "exclusive": _exclusive,
     "regions": _regions,
     "assigned": _assigned,
+    "ca_stream": _ca_stream,
     "gap": _gap,
     "additive": _additive,
 }
@@ -297,6 +315,7 @@ SEARCH = {
     "exclusive": (RATES, ("losses.alignment", (0.5, 2.5))),
     "regions": (RATES, ("losses.occurrence", (0.0, 0.5))),
     "assigned": (RATES, ("losses.assignment_agreement", (0.0, 0.1))),
+    "ca_stream": (RATES, ("label_smoothing", (0.0, 0.1))),
     "gap": (RATES, ("label_smoothing", (0.0, 0.1))),
     "additive": (RATES, ("losses.recombination", (0.3, 1.0))),
 }

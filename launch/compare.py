@@ -193,7 +193,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     from partrep.report.content import ComparePage
     from partrep.report.page import write_compare
     from partrep.report.tables import format_scores, format_table
-    from partrep.tasks import SECTIONS
+    from partrep.tasks import SECTIONS, SPLITS
     from partrep.train.logging import read_metrics
 
     presets = names("presets")
@@ -201,7 +201,8 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     runs = {name: by_seed(members) for name, members in by_preset.items()}
     shown = record.read_rows(by_preset[presets[0]][0].folder)
     rows = comparison.compare(runs)
-    further = SECTIONS.get(planned[0].config.task, lambda runs: ())(runs)
+    task = planned[0].config.task
+    further = SECTIONS.get(task, lambda runs: ())(runs)
     provenance = origin(planned)
     others = [row.name for row in rows if any(row.name.startswith(f"{name}: ") for name in presets[1:])]
     seeds = ", ".join(dict.fromkeys(str(run.seed) for run in by_preset[presets[0]]))
@@ -221,7 +222,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         command=command,
     )
     path = write_compare(workdir / "report" / "index.html", page)
-    numbers = comparison.numbers(rows, shown["measure"]) | comparison.seed_means(runs)
+    numbers = comparison.numbers(rows, SPLITS[task], shown["measure"]) | comparison.seed_means(runs)
     record.write_json(workdir / "compare.json", numbers | {"provenance": provenance | {"command": command}})
     print("\n" + format_table(rows, shown["measure"], width=120))
     for title, table in further:

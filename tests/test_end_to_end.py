@@ -131,6 +131,7 @@ CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scor
     ("exclusive", 1, ()),
     ("regions", 0, ()),
     ("assigned,labels=class", 2, ()),
+    ("ca_stream", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
     ("landmarks,bottleneck=binary", 1, ()),
@@ -152,13 +153,14 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]
     sets = 1 + ("audit" in shown) + ("conflicting" in shown)
     assert results["model/level"] == level and provenance["test_evaluations"] == sets
-    shared = preset != "gap" and "labels=class" not in keys  # the parts of birds, and not of one class of them
+    pooled = preset in ("gap", "ca_stream")  # one part, which is not compared with the true ones
+    shared = not pooled and "labels=class" not in keys  # the parts of birds, and not of one class of them
     assert ("discovery/model/iou_mean" in results) == shared
     assert ("audit/contributions/correctness" in results) == ("audit" in shown)
     page = (tmp_path / "report" / "index.html").read_text().replace('id="failures"', 'id="predictions"')
     found = {name for name in ("audit", "discovery", "parts", "predictions", "reliance") if f'id="{name}"' in page}
     ranked = shared and level > 0
-    always = {"discovery": shared, "parts": preset != "gap", "reliance": ranked}
+    always = {"discovery": shared, "parts": not pooled, "reliance": ranked}
     assert found == {*shown} - {"conflicting"} | {name for name, there in always.items() if there}
     assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == ranked
     if "conflicting" in shown:

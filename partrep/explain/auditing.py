@@ -39,6 +39,7 @@ SCORES = {
     "background": "rank correlation over images of the credit outside the bird with the effect of another habitat",
 }
 LOWER_IS_BETTER = frozenset({"irrelevant", "outside", "spill"})
+DIRECTIONLESS = frozenset({"slope"})  # 1 is best
 POOLED = ("explained", "slope", "background")  # numbers of all images together, without an interval
 
 
@@ -48,8 +49,10 @@ class Audit:
 
     Attributes:
         model: numbers of the model itself: `accuracy`, `interaction` (the share of the parts' effect that no
-            additive account explains), `background_effect` and `part_effect` (mean sizes of the change of the logit),
-            `ceiling` (rank correlation of its Shapley values with those of another bird of the class), `agreement`.
+            additive account explains), `part_effect`, `recolour_effect`, `background_effect` and `ring_effect` (mean
+            sizes of the change of the logit; parts and backgrounds change to the mean of six others, a colour to one
+            other, where nothing averages out: its number is the larger for that), `ceiling` (rank correlation of its
+            Shapley values with those of another bird of the class), `agreement`.
         scores: `{explanation: {score: Interval}}`; those of `POOLED` have no width.
         correctness: `{explanation: f64 [n]}` of each image, so that explanations of one model can be paired.
         valid: whether the three ways of taking a part away agree; where not, no score is to be believed.
@@ -113,9 +116,9 @@ def audit(
 
     Example:
         >>> world = birds.World(dimension=2, absence=6, images=(1, 1, 2))
-        >>> weights = np.random.default_rng(0).normal(size=(32 * 32 * 3, 14))
+        >>> weights = np.random.default_rng(0).normal(size=(16 * 16 * 3, 14))
         >>> def predict(images): return images.reshape(len(images), -1) @ weights
-        >>> result = audit(predict, {}, world, "novel", images=1, size=32)
+        >>> result = audit(predict, {}, world, "novel", images=1, size=16)
         >>> round(result.scores["oracle"]["correctness"].mean, 2)
         1.0
 
@@ -157,7 +160,9 @@ def _of_the_model(effects: Effects, agreement: float) -> dict[str, float]:
         "agreement": agreement,
         "interaction": float(effects.interaction.mean()),
         "part_effect": float(np.abs(effects.swap).mean()),
+        "recolour_effect": float(np.abs(effects.recolour).mean()),
         "background_effect": float(np.abs(effects.background).mean()),
+        "ring_effect": float(np.abs(effects.ring).mean()),
         "ceiling": float(spearman(effects.shapley, effects.twin_shapley).mean()),
     }
 

@@ -23,6 +23,9 @@ Predict = Callable[[np.ndarray], np.ndarray]
 WAYS = ("swap", "remove", "hide")
 """The three ways of taking what a part says away."""
 
+NOWHERE = np.array([9.0, 9.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0], np.float32)
+"""A branch outside of the image (its x, y, turn, half length, radius, colour)."""
+
 SPARED = 0.1
 """A branch hides a part alone where no other part loses a greater share of its visible pixels to it."""
 
@@ -49,6 +52,9 @@ class Effects:
         remove, hide: f64 [n,6].
         alone: bool [n,6], where the branch that hides the part takes less than `SPARED` of any other part away.
         background: f64 [n], the mean over the six other habitats.
+        recolour: f64 [n,6], of one other colour of the palette, the six in turn over the images; shape and texture
+            stay, which together with that colour are no value of the part: what no training image shows.
+        ring: f64 [n], of the ring on the leg, taken off where it is on and put on where it is off.
         twin: f64 [n,64], `subsets` of another bird of the same class with another nuisance.
         extrapolated: whether subsets lack more parts than any training image.
     """
@@ -68,6 +74,8 @@ class Effects:
     hide: np.ndarray
     alone: np.ndarray
     background: np.ndarray
+    recolour: np.ndarray
+    ring: np.ndarray
     twin: np.ndarray
     extrapolated: bool
 
@@ -92,8 +100,8 @@ def measure(
 ) -> Effects:
     """Measures the effects on the first `images` test images of each class of a group.
 
-    About 180 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
-    a part, 6 habitats, and 64 subsets again for the twin with other nuisance.
+    About 190 images are rendered and predicted for each: all 64 subsets of the parts, 36 swaps, 6 branches in front of
+    a part, 6 habitats, 6 parts of another colour, the ring, and 64 subsets again for the twin with other nuisance.
 
     Args:
         predict: the model.
@@ -101,7 +109,8 @@ def measure(
         group: of classes, in the order of the model's logits.
         images: of each class, from 1 to half of the world's test images: the second half are the twins.
         size: side of the images in pixels, S.
-        batch: images rendered and predicted at once; a count that is no multiple repeats the last image.
+        batch: images rendered and predicted at once, of the first ones all at most; a count that is no multiple
+            repeats the last image.
 
     Raises:
         UserError: too many images; logits that are not [n,C] for the C classes of the group, or not finite.
@@ -111,8 +120,10 @@ def measure(
     if not 1 <= images <= each // 2:
         raise UserError(f"{images} images of each class to measure; expected 1 to {each // 2}, half of the test images")
     first = np.concatenate([np.flatnonzero(table.labels == c)[:images] for c in range(len(table.classes))])
-    camera = _Camera(world, predict, size, batch, len(table.classes))
+    camera = _Camera(world, predict, size, min(batch, len(first)), len(table.classes))
     scenes, twins = (_sample(world, table, index) for index in (first, first + each // 2))
+    branches = [jax.jit(interventions.hide)(scenes, part) for part in range(PARTS)]
+    scenes, twins = _with_branch(scenes), _with_branch(twins)
     subsets = camera.subsets(scenes)
     plain = subsets[:, -1]  # all parts
     predicted = plain.argmax(1).astype(np.int32)
@@ -120,9 +131,10 @@ def measure(
     here = plain[np.arange(len(first)), predicted]
     chosen = _pick(subsets, predicted)
     swaps = np.stack([camera.swaps(scenes, part) for part in range(PARTS)], 1)  # [n,6,6,C]
-    branches = [interventions.hide(scenes, part) for part in range(PARTS)]
     hidden = np.stack([camera.logits(branch) for branch in branches], 1)
     habitats = np.stack([camera.logits(_other_habitat(scenes, step)) for step in range(1, birds.VALUES)], 1)
+    recoloured = np.stack([camera.logits(_recolour(world, scenes, part)) for part in range(PARTS)], 1)
+    ringed = camera.logits(interventions.set_ring(scenes, 1.0 - scenes.ring_on))
     pictures, masks = camera.pictures(scenes)
     turn = np.arange(len(first), dtype=np.int32) % PARTS
     swapped, swapped_masks = camera.pictures(_swap_each(scenes, turn))
@@ -142,6 +154,8 @@ def measure(
         hide=here[:, None] - _pick(hidden, predicted),
         alone=hidden_alone(masks, np.stack([camera.pictures(branch)[1] for branch in branches], 1)),
         background=here - _pick(habitats, predicted).mean(1),
+        recolour=here[:, None] - _pick(recoloured, predicted),
+        ring=here - _pick(ringed, predicted),
         twin=_pick(camera.subsets(twins), predicted),
         extrapolated=world.absence < PARTS,
     )
@@ -219,6 +233,12 @@ def _sample(world: birds.World, table: birds.Split, index: np.ndarray) -> Scene:
     return birds.sample(world, table.keys[index], table.values[index])
 
 
+def _with_branch(scenes: Scene) -> Scene:
+    """Adds a branch that is not seen: as many as where one hides a part, so that one program renders both."""
+    branch = jnp.broadcast_to(NOWHERE, (len(scenes.branches), 1, len(NOWHERE)))
+    return dataclasses.replace(scenes, branches=jnp.concatenate([scenes.branches, branch], axis=1))
+
+
 def _swap(scenes: Scene, part: int, step: int) -> Scene:
     """Gives a part the value that lies `step` further, modulo 7."""
     return interventions.swap(scenes, part, (scenes.values[:, part] + step) % birds.VALUES)
@@ -233,6 +253,13 @@ def _swap_each(scenes: Scene, parts: np.ndarray) -> Scene:
 
 def _other_habitat(scenes: Scene, step: int) -> Scene:
     return interventions.set_background(scenes, (scenes.habitat + step) % birds.VALUES)
+
+
+def _recolour(world: birds.World, scenes: Scene, part: int) -> Scene:
+    """Gives a part a colour that its value does not have: image after image the next of the six others."""
+    own = world.appearance[part, np.asarray(scenes.values)[:, part], 0]
+    step = 1 + np.arange(len(own)) % (birds.VALUES - 1)
+    return interventions.recolour(scenes, part, (own + step) % birds.VALUES)
 
 
 def _pick(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:

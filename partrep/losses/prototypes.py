@@ -32,7 +32,7 @@ def cluster(
 
     Args:
         distances: [B,P] >= 0, `d`, squared, to the nearest location, as `nearest_distance` of
-            `partrep.parts.prototypes` gives them.
+            `partrep.parts.prototypes` gives them; or any other, such as its `cosine_distance`.
         prototype_classes: int [P], `c`.
         labels: int [B], `y`.
         kept: [P], 1 or true for prototypes that were not removed; None keeps all.
@@ -63,7 +63,7 @@ def separation(
 
     Args:
         distances: [B,P] >= 0, `d`, squared, to the nearest location, as `nearest_distance` of
-            `partrep.parts.prototypes` gives them.
+            `partrep.parts.prototypes` gives them; or any other, such as its `cosine_distance`.
         prototype_classes: int [P], `c`.
         labels: int [B], `y`.
         kept: [P], 1 or true for prototypes that were not removed; None keeps all.

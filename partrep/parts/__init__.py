@@ -1,6 +1,7 @@
 """Part methods, features [B,h,w,D] to `Parts`: short modules built from the pure functions beside them."""
 
 from partrep.parts.assigned import Assigned
+from partrep.parts.ca_stream import CaStreamPooling
 from partrep.parts.exclusive import Exclusive
 from partrep.parts.gap import Gap
 from partrep.parts.landmarks import Landmarks
@@ -10,6 +11,7 @@ from partrep.parts.slots import Slots
 
 METHODS = {
     "assigned": Assigned,
+    "ca_stream": CaStreamPooling,
     "exclusive": Exclusive,
     "gap": Gap,
     "landmarks": Landmarks,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep import UserError
+from partrep import UserError, lookup
 from partrep.parts import readout
-from partrep.parts.queries import class_tied
-from partrep.parts.similarity import negative_squared_distance
+from partrep.parts.queries import class_tied, unit_rows
+from partrep.parts.similarity import cosine, negative_squared_distance, unit
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 
@@ -59,6 +63,63 @@ def nearest_distance(similarity: jax.Array) -> jax.Array:
     return jnp.maximum((1.0 - EPSILON) / jnp.expm1(readout.max_score(similarity)) - EPSILON, 0.0)
 
 
+def cosine_distance(similarity: jax.Array) -> jax.Array:
+    """One less the cosine of each prototype with its most similar location, `d_p = 1 - max_n s_pn`.
+
+    Args:
+        similarity: [B,P,h,w] in [-1,1], `s`, as `Prototypes` with similarity "cosine" gives it.
+
+    Returns:
+        f32 [B,P] in [0,2]: half the squared distance of the two vectors at length one.
+
+    Raises:
+        ValueError: not four axes.
+
+    Example:
+        >>> cosine_distance(jnp.array([[[[0.25, -1.0]]]])).tolist()
+        [[0.75]]
+
+    Source: TesNet (Wang et al. 2021), cluster and separation cost of the negative cosine, which differs by the 1.
+    """
+    return 1.0 - readout.max_score(similarity)
+
+
+def _unit_sigmoid(x: jax.Array) -> jax.Array:
+    """Positive entries at length one: no patch is without a direction."""
+    return unit(nn.sigmoid(x))
+
+
+def _log_ratio_of_distance(features: jax.Array, prototypes: jax.Array) -> jax.Array:
+    """`log_ratio` of all distances; between `u - 1/2` and `p - 1/2`, which cancel less."""
+    return log_ratio(-negative_squared_distance(features - 0.5, prototypes - 0.5))
+
+
+class Similarity(NamedTuple):
+    """How patches and prototypes are compared.
+
+    Attributes:
+        activation: of the add-on, which brings patches to where prototypes are.
+        start: initialiser of prototypes [P,d].
+        function: patches [B,h,w,d] and prototypes [P,d] -> similarity [B,P,h,w].
+        largest: similarity of a patch with itself.
+        distance: similarity -> distances [B,P] that cluster and separation cost read.
+    """
+
+    activation: Callable[[jax.Array], jax.Array]
+    start: Callable[..., jax.Array]
+    function: Callable[[jax.Array, jax.Array], jax.Array]
+    largest: float
+    distance: Callable[[jax.Array], jax.Array]
+
+
+SIMILARITIES = {
+    "cosine": Similarity(_unit_sigmoid, unit_rows, cosine, 1.0, cosine_distance),
+    "distance": Similarity(
+        nn.sigmoid, nn.initializers.uniform(1.0), _log_ratio_of_distance, -math.log(EPSILON), nearest_distance
+    ),
+}
+
+
 def _at_peak(similarity: jax.Array) -> jax.Array:
     """One at the best location of each map, the first of equals, zero elsewhere: [B,P,h,w] -> f32 [B,P,h,w]."""
     flat = similarity.reshape(*similarity.shape[:2], -1)
@@ -68,7 +129,8 @@ def _at_peak(similarity: jax.Array) -> jax.Array:
 class Prototypes(nn.Module):
     """P = C M prototypes, M a class: `s_p = max_n log((d_pn + 1) / (d_pn + e))`, `d_pn = |u_n - p_p|^2`.
 
-    `u_n = sigmoid(W' relu(W z_n))` in [0,1]^d is the add-on; `e` = 1e-4. The class of prototype p is
+    `u_n = sigmoid(W' relu(W z_n))` in [0,1]^d is the add-on; `e` = 1e-4. With similarity "cosine",
+    `s_p = max_n <u_n, p_p> / |p_p|` with `u_n` brought to length one. The class of prototype p is
     `class_tied(classes, per_class)[p]`, and the head is `class_tied`.
 
     Honest explanation, with a linear head: level 1 exactly; level 2 in this sense: all evidence of a prototype
@@ -78,13 +140,15 @@ class Prototypes(nn.Module):
 
     A removed prototype (`prune/kept` [P], 1 or 0) has score, presence and assignment 0; its row in
     `similarity` stays. `provenance` says since the last push from which training image (`image` i32 [P]) and
-    cell (`place` i32 [P,2], y and x) each prototype was taken and how far (`distance` f32 [P]) it was before;
-    -1 is none. Whoever writes one of these, or pushes the prototypes, writes the averaged variables too.
+    cell (`place` i32 [P,2], y and x) each prototype was taken and how far (`distance` f32 [P], squared) it was
+    before; -1 is none. Of vectors at length one the nearest is the one of greatest cosine, so that one push serves
+    both similarities. Whoever writes one of these, or pushes the prototypes, writes the averaged variables too.
 
     Attributes:
         classes: C >= 1.
         per_class: M >= 1.
         width: d >= 1, of the add-on.
+        similarity: "distance" or "cosine".
 
     Call:
         features: [B,h,w,D].
@@ -92,10 +156,10 @@ class Prototypes(nn.Module):
 
     Returns:
         `Parts` with scores and neither vectors nor background; the assignment is one-hot over locations.
-        Presence is the score over its largest value, log(1/e).
+        Presence is the score over its largest value, log(1/e) or 1; none under 0.
 
     Raises:
-        UserError: an attribute under 1.
+        UserError: an attribute under 1, an unknown similarity.
         ValueError: features without four axes.
 
     Example:
@@ -105,14 +169,23 @@ class Prototypes(nn.Module):
         >>> parts.scores.shape, sorted(variables)
         ((2, 6), ['params', 'provenance', 'prune'])
 
-    Source: ProtoPNet (Chen et al. 2019), section 2.1.
+    Source: ProtoPNet (Chen et al. 2019), section 2.1; cosine, TesNet (Wang et al. 2021), whose prototypes are brought
+    back to length one after each step (`renormalise` of a stage of the task).
     Departures: distances are between `u - 1/2` and `p - 1/2`, the same numbers with less cancellation; removing
-    is a mask, not a change of shape.
+    is a mask, not a change of shape. TesNet scores by `<u_n, p_p> / |p_p|` of features that keep their length and
+    reads the cosine in its losses alone; here the cosine is the score too, so that no patch scores higher than the one
+    a prototype was pushed to. Its terms for orthonormal prototypes of a class and for far apart subspaces are not here.
     """
 
     classes: int
     per_class: int = 10
     width: int = 128
+    similarity: str = "distance"
+
+    @property
+    def compared(self) -> Similarity:
+        """How patches and prototypes are compared."""
+        return lookup(SIMILARITIES, self.similarity, "similarity of prototypes")
 
     def setup(self) -> None:
         """Declares the add-on, the prototypes, which of them are kept and where they come from."""
@@ -121,7 +194,7 @@ class Prototypes(nn.Module):
             raise UserError(f"prototypes: width {self.width}; expected at least 1")
         self.hidden = nn.Dense(self.width, dtype=jnp.float32)
         self.output = nn.Dense(self.width, dtype=jnp.float32)
-        self.prototypes = self.param("prototypes", nn.initializers.uniform(1.0), (count, self.width))
+        self.prototypes = self.param("prototypes", self.compared.start, (count, self.width))
         self.kept = self.variable("prune", "kept", jnp.ones, (count,), jnp.float32)
         self.image = self.variable("provenance", "image", jnp.full, (count,), -1, jnp.int32)
         self.place = self.variable("provenance", "place", jnp.full, (count, 2), -1, jnp.int32)
@@ -130,12 +203,11 @@ class Prototypes(nn.Module):
     def project(self, features: jax.Array) -> jax.Array:
         """The add-on, [B,h,w,D] -> f32 [B,h,w,d] in [0,1]: what prototypes are compared with and pushed to."""
         check_shapes("Prototypes", features=(features, "B h w D"))
-        return nn.sigmoid(self.output(nn.relu(self.hidden(features))))
+        return self.compared.activation(self.output(nn.relu(self.hidden(features))))
 
     def __call__(self, features: jax.Array, train: bool) -> Parts:
         """Scores every prototype in each image."""
-        distance = -negative_squared_distance(self.project(features) - 0.5, self.prototypes - 0.5)
-        similarity = log_ratio(distance)
+        similarity = self.compared.function(self.project(features), self.prototypes)
         kept = self.kept.value > 0.5  # an average of ones may round
         assignment = jnp.where(kept[:, None, None], _at_peak(similarity), 0.0)
         scores = jnp.where(kept, readout.max_score(similarity), 0.0)
@@ -145,6 +217,6 @@ class Prototypes(nn.Module):
             background=None,
             vectors=None,
             scores=scores,
-            presence=jnp.clip(scores / -jnp.log(EPSILON), 0.0, 1.0),
+            presence=jnp.clip(scores / self.compared.largest, 0.0, 1.0),
             centroid=readout.centroid(assignment),
         )

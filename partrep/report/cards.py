@@ -30,7 +30,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One class of the episode: its support image, logit and softmax probability."""
+    """One class of the episode: its support image, logit and probability."""
 
     name: str
     uri: str
@@ -199,9 +199,10 @@ def _largest(picture: EpisodePicture) -> tuple[int, ...]:
 
 
 def _candidates(picture: EpisodePicture) -> tuple[Candidate, ...]:
-    logits = np.asarray(picture.logits, np.float64)
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
+    logits, shares = np.asarray(picture.logits, np.float64), picture.probabilities
+    if shares is None:
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
     side = 96 if len(logits) <= 10 else 64
     return tuple(
         Candidate(

@@ -198,22 +198,22 @@ def _verdict(row: Result) -> str:
     return f"{difference} points from {row.name} ({100 * row.value:.1f} %), an interval {where}"
 
 
-def numbers(rows: Sequence[Result], measure: str = "accuracy") -> dict[str, float]:
-    """`{name: number}` of the rows, their intervals, seeds and differences."""
+def numbers(rows: Sequence[Result], split: str, measure: str = "accuracy") -> dict[str, float]:
+    """`{name: number}` of the rows, their intervals, seeds and differences; names begin with the split they are of."""
     main = _slug(next(row.name for row in rows if row.reference))
     made: dict[str, float] = {}
     for row in rows:
-        name = f"novel/{_slug(row.name)}/{measure}"
+        name = f"{split}/{_slug(row.name)}/{measure}"
         made |= _with_interval(name, row.value, row.interval)
         made |= {f"{name}_run{i}": value for i, value in enumerate(row.seeds)}
         if row.vectors is not None:
-            made[f"novel/{_slug(row.name)}/vectors"] = row.vectors
+            made[f"{split}/{_slug(row.name)}/vectors"] = row.vectors
         if row.difference is not None:
-            made |= _with_interval(f"novel/{main}_minus_{_slug(row.name)}", row.difference, row.difference_interval)
+            made |= _with_interval(f"{split}/{main}_minus_{_slug(row.name)}", row.difference, row.difference_interval)
         for heading, (value, low, high) in row.further.items():
-            made |= _with_interval(f"novel/{_slug(row.name)}/{heading}_{measure}", value, (low, high))
+            made |= _with_interval(f"{split}/{_slug(row.name)}/{heading}_{measure}", value, (low, high))
         for heading, (value, low, high) in row.further_differences.items():
-            made |= _with_interval(f"novel/{main}_minus_{_slug(row.name)}/{heading}", value, (low, high))
+            made |= _with_interval(f"{split}/{main}_minus_{_slug(row.name)}/{heading}", value, (low, high))
     return made
 
 

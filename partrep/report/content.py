@@ -101,7 +101,7 @@ class Discovery:
         lower_is_better: the columns in which a smaller number is better.
         descriptions: `{column: one sentence}`, shown under the table.
         note: a sentence above the table (on which images, at which K).
-        directed: whether a larger or a smaller number is better; where not, no arrow and no best number is shown.
+        directionless: the columns in which neither a smaller nor a larger number is better; no best is marked there.
         rows_are: the heading of the rows' names.
     """
 
@@ -109,7 +109,7 @@ class Discovery:
     lower_is_better: frozenset[str] = frozenset()
     descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     note: str = ""
-    directed: bool = True
+    directionless: frozenset[str] = frozenset()
     rows_are: str = "Method"
 
     @property
@@ -129,6 +129,8 @@ class EpisodePicture:
             leave of one is background.
         query_assignment: [K,h,w].
         logits: [C], one a class; the prediction is the largest.
+        probabilities: [C], where there are more classes than the C shown, of which the softmax knows nothing; None:
+            the softmax of the logits.
         label: the true class, an index into the C classes.
         contributions: [C,K], how much part k counted towards the logit of class c, with its sign; None where
             the head does not say.
@@ -148,6 +150,7 @@ class EpisodePicture:
     terms: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     title: str = ""
+    probabilities: np.ndarray | None = None
 
     def __post_init__(self):
         classes, parts = np.shape(self.support_assignment)[:2]
@@ -164,6 +167,9 @@ class EpisodePicture:
                 found == (classes, parts),
                 f"EpisodePicture.contributions {found}, expected {(classes, parts)}",
             )
+        if self.probabilities is not None:
+            found = np.shape(self.probabilities)
+            _require(found == (classes,), f"EpisodePicture.probabilities {found}, expected {(classes,)}")
         for name, term in self.terms.items():
             _require(
                 np.shape(term) == (classes,), f"EpisodePicture term {name!r}: expected shape {(classes,)}"

@@ -178,7 +178,7 @@ def _discovery(discovery: Discovery | None) -> dict | None:
     return {
         "columns": discovery.columns,
         "lower": discovery.lower_is_better,
-        "directed": discovery.directed,
+        "directionless": discovery.directionless,
         "rows_are": discovery.rows_are,
         "rows": [(row, [column[i] for column in columns]) for i, row in enumerate(discovery.rows)],
         "note": discovery.note,
@@ -191,12 +191,13 @@ def _score_column(discovery: Discovery, column: str) -> list[dict | None]:
     known = [value for value in values if value is not None]
     axis = figures.Axis(min(0.0, *known, 0.0), max(*known, 1e-9, 0.0) * 1.02, ())
     best = min(known) if column in discovery.lower_is_better else max(known)
+    marked = column not in discovery.directionless
     return [
         None
         if value is None
         else {
             "text": tables.number_with_interval(value, row.intervals.get(column), 3),
-            "best": discovery.directed and value == best,
+            "best": marked and value == best,
             "bar": figures.score_bar(value, axis, row.intervals.get(column)),
         }
         for row, value in zip(discovery.rows, values)

@@ -4,5 +4,8 @@ from partrep.tasks import classify_comparison, classify_run, fewshot_run
 
 TASKS = {"classify": classify_run.prepare, "fewshot": fewshot_run.prepare}
 
+SPLITS = {"classify": "test", "fewshot": "novel"}
+"""What a task scores its models on: the start of the names of those numbers."""
+
 SECTIONS = {"classify": classify_comparison.sections}
 """Further tables of a comparison of runs, by task."""

@@ -35,6 +35,7 @@ from partrep.losses.group_dro import group_dro, start_group_weights
 from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
+from partrep.parts.similarity import unit
 from partrep.tasks.batches import ClassBatches, eval_batches
 from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors
 from partrep.tasks.classify_push import AT_END
@@ -322,7 +323,6 @@ def stages(task: Classify) -> list[Stage]:
         loss = functools.partial(classification_loss, task, settings)
         trainable = settings["trainable"] if task.backbone is None else f"(?!backbone/)(?:{settings['trainable']})"
         at_end = settings.get("at_end", "")
-        shrink = settings.get("shrink", 0.0)
         made.append(
             Stage(
                 name,
@@ -334,10 +334,31 @@ def stages(task: Classify) -> list[Stage]:
                 at_end=functools.partial(lookup(AT_END, at_end, "end of a stage"), task) if at_end else None,
                 # The weights of groups go on from stage to stage.
                 init_loss_state=start_loss_state if groups and not made else None,
-                project=functools.partial(shrunk, shrink) if shrink else None,
+                project=projection(settings),
             )
         )
     return made
+
+
+def projection(settings: Mapping[str, Any]) -> Callable[[Tree], Tree] | None:
+    """What brings the parameters back after each step of a stage; None where nothing does."""
+    shrink, renormalise = settings.get("shrink", 0.0), settings.get("renormalise", False)
+    made: list[Callable[[Tree], Tree]] = [functools.partial(shrunk, shrink)] if shrink else []
+    made += [renormalised] if renormalise else []
+    return (lambda params: functools.reduce(lambda tree, step: step(tree), made, params)) if made else None
+
+
+QUERIES = ("queries", "prototypes", "centres")
+"""What part methods call the vectors that locations are compared with."""
+
+
+def renormalised(params: Tree) -> Tree:
+    """The parameters with the queries of the part method at length one."""
+    method = params.get("method", {})
+    name = next((name for name in QUERIES if name in method), "")
+    if not name:
+        raise UserError("a stage has renormalise=true and the part method no queries; expected one that has some")
+    return {**params, "method": {**method, name: unit(method[name])}}
 
 
 def shrunk(amount: float, params: Tree) -> Tree:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from partrep.explain import bound
-from partrep.explain.auditing import AGREE, LOWER_IS_BETTER, SCORES, Audit, score
+from partrep.explain.auditing import AGREE, DIRECTIONLESS, LOWER_IS_BETTER, SCORES, Audit, score
 from partrep.explain.contributions import level
 from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
@@ -54,7 +54,9 @@ OF_THE_MODEL = {
     "agreement": "swap, remove and hide agree (rank correlation)",
     "interaction": "share of the effect that no sum over parts explains",
     "part_effect": "mean effect of another part value on the logit",
+    "recolour_effect": "mean effect of one other colour of a part",
     "background_effect": "mean effect of another habitat",
+    "ring_effect": "mean effect of the ring on the leg",
     "ceiling": "rank correlation with another bird of the class",
 }
 
@@ -229,7 +231,7 @@ def audit_table(found: Audit) -> Discovery:
         )
     if found.extrapolated:
         note += " Shapley values rest on birds that lack more parts than any training image: extrapolated."
-    return Discovery(rows, LOWER_IS_BETTER, {name: SCORES[name] for name in names}, note)
+    return Discovery(rows, LOWER_IS_BETTER, {name: SCORES[name] for name in names}, note, DIRECTIONLESS)
 
 
 def _has_width(interval: Interval | None) -> bool:

@@ -12,7 +12,7 @@ from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.predict import predict
 from partrep.report.content import EpisodePicture
 from partrep.tasks.batches import eval_batches, spaced
-from partrep.tasks.classify import Classify
+from partrep.tasks.classify import LOGITS, Classify
 from partrep.train.state import Tree
 
 Pictures = tuple[EpisodePicture, ...]
@@ -58,7 +58,10 @@ def _look(task: Classify, decode):
 
 
 def draw(task: Classify, seen: dict[str, Any], i: int, examples: dict[str, Any]) -> EpisodePicture:
-    """One image beside an example of each of its likeliest classes, the true one among them."""
+    """One image beside an example of each of its likeliest classes, the true one among them.
+
+    Probabilities are over all classes, as the cross entropy of the run has them.
+    """
     logits, label = seen["logits"][i], int(seen["label"][i])
     likely = [int(c) for c in np.argsort(-logits, kind="stable")[:CANDIDATES]]
     chosen = likely if label in likely else [*likely[:-1], label]
@@ -70,6 +73,7 @@ def draw(task: Classify, seen: dict[str, Any], i: int, examples: dict[str, Any])
         support_assignment=examples["assignment"][chosen],
         query_assignment=seen["assignment"][i],
         logits=logits[chosen],
+        probabilities=np.asarray(jax.nn.softmax(LOGITS[task.config["logits"]](logits)))[chosen],
         label=chosen.index(label),
         contributions=contributions,
         terms={"bias": bias} if np.abs(bias).max() > 1e-4 else {},

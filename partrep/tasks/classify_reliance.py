@@ -174,4 +174,5 @@ def reliance_table(found: Reliance, outside: np.ndarray | None) -> Discovery:
         "Ranked on the validation images, without any label. A part is off where what it adds to the logits is its "
         "mean over these images."
     )
-    return Discovery(tuple(rows), descriptions=descriptions, note=note, directed=False, rows_are="Part")
+    directionless = frozenset(descriptions)
+    return Discovery(tuple(rows), descriptions=descriptions, note=note, directionless=directionless, rows_are="Part")

@@ -26,7 +26,7 @@ from partrep.losses.reconstruction import reconstruction
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel
 from partrep.parts.assigned import in_groups, one_region_each
-from partrep.parts.prototypes import nearest_distance
+from partrep.parts.prototypes import SIMILARITIES, Prototypes
 from partrep.parts.queries import class_tied
 from partrep.tasks.classify_groups import labels_of
 from partrep.tasks.classify_push import CERTAIN
@@ -85,6 +85,12 @@ class Seen:
         return class_tied(self.target.shape[1], self.config["model"]["method"]["per_class"])
 
     @property
+    def prototype_distances(self) -> jax.Array:
+        """f32 [B,P]: how far each prototype is from the patch that is most like it."""
+        similarity = self.config["model"]["method"].get("similarity", Prototypes.similarity)
+        return SIMILARITIES[similarity].distance(self.proposed.parts.similarity)
+
+    @property
     def kept(self) -> jax.Array:
         """f32 [P]: 1 for prototypes that were not removed."""
         return self.model_state["prune"]["method"]["kept"]
@@ -108,13 +114,11 @@ def _proposal(seen: Seen) -> jax.Array:
 
 
 def _cluster(seen: Seen) -> jax.Array:
-    distances = nearest_distance(seen.proposed.parts.similarity)
-    return (seen.certain * cluster(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
+    return (seen.certain * cluster(seen.prototype_distances, seen.prototype_classes, seen.label, seen.kept)).mean()
 
 
 def _separation(seen: Seen) -> jax.Array:
-    distances = nearest_distance(seen.proposed.parts.similarity)
-    return (seen.certain * separation(distances, seen.prototype_classes, seen.label, seen.kept)).mean()
+    return (seen.certain * separation(seen.prototype_distances, seen.prototype_classes, seen.label, seen.kept)).mean()
 
 
 def _occurrence(seen: Seen) -> jax.Array:

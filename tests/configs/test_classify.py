@@ -93,6 +93,7 @@ def test_keys_reach_the_config():
         *(f"{preset},readout=isolated" for preset in ("prototypes", "regions", "gap")),
         *(f"{preset},{key}" for preset in PRESETS if preset != "assigned" for key in ("labels=class", "detectors=learned")),
         *(f"{preset},bottleneck=binary" for preset in PRESETS if preset not in classify.WITH_VECTORS),
+        *(f"{preset},similarity=cosine" for preset in PRESETS if preset != "prototypes"),
     ],
 )
 def test_a_key_without_meaning_for_the_preset_is_refused(argument):
@@ -108,6 +109,13 @@ def test_the_objective_is_the_mean_or_the_worse_of_two_groups():
     made.objective.step_size = 1.0
     assert classify.get_config("gap,objective=groupdro").objective.step_size == 0.01  # each its own
     assert set(classify.OBJECTIVES) == set(OBJECTIVES)
+
+
+def test_prototypes_by_cosine_are_renormalised_where_they_move():
+    made, before = classify.get_config("prototypes,similarity=cosine"), MADE["prototypes"]
+    assert (made.model.method.similarity, before.model.method.similarity) == ("cosine", "distance")
+    moving = {name for name, stage in made.stages.items() if stage.get("renormalise", False)}
+    assert moving == {"warm", "joint"} and not any("renormalise" in stage for stage in before.stages.values())
 
 
 def test_recombination_takes_the_place_of_warps():

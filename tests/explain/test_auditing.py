@@ -14,6 +14,7 @@ from partrep.explain.auditing import LOWER_IS_BETTER, POOLED, SCORES, Audit, con
 from partrep.explain.credit import PARTS, REGIONS
 from partrep.explain.effects import Effects
 from partrep.metrics.intervals import Interval
+from partrep.tasks.classify_evaluation import OF_THE_MODEL
 
 CODES = np.array([[0, 1, 2, -1, 3, 4], [0, 1, 5, -1, 6, 6], [1, 2, 3, -1, 3, 0], [2, 0, 5, -1, 1, 4]])
 INFORMATIVE = CODES[0] >= 0
@@ -45,6 +46,8 @@ def make(each=2, seed=0, **changes):
         "hide": 0.5 * part + 1,
         "alone": np.ones((n, PARTS), bool),
         "background": surroundings[:, 0],
+        "recolour": 0.25 * part,
+        "ring": surroundings[:, 1],
         "twin": 3.0 + SUBSETS @ part.T,
         "extrapolated": False,
     }
@@ -245,11 +248,14 @@ def test_the_model_s_own_numbers():
     pair = SUBSETS[:, 0] & SUBSETS[:, 1]
     effects = make(predicted=predicted, twin=twin.subsets, subsets=np.tile(4.0 * pair, (8, 1)))
     found = score(effects, {}, INFORMATIVE).model
+    assert set(found) == {"accuracy", *OF_THE_MODEL}  # what the page says, beside its table of accuracy
     assert found["accuracy"] == 7 / 8
     # The product of two independent halves: of its variance 3/16 no sum explains 1/16.
     assert found["interaction"] == pytest.approx(1 / 3, abs=1e-4)
     assert found["part_effect"] == pytest.approx(np.abs(effects.swap).mean())
+    assert found["recolour_effect"] == pytest.approx(found["part_effect"] / 6)
     assert found["background_effect"] == pytest.approx(np.abs(effects.background).mean())
+    assert found["ring_effect"] == pytest.approx(np.abs(effects.ring).mean())
     same = make()
     assert score(same, {}, INFORMATIVE).model["ceiling"] == 1
     assert score(dataclasses.replace(same, twin=-same.twin), {}, INFORMATIVE).model["ceiling"] == -1

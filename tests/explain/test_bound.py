@@ -30,7 +30,7 @@ TARGET = RNG.integers(0, CLASSES, 5).astype(np.int32)
 
 def make(method="landmarks", head="concat", **more):
     """A tiny model, and its variables away from their start."""
-    fields = {"name": method} if method == "gap" else {"name": method, "parts": 3}
+    fields = {"name": method} if method in ("gap", "ca_stream") else {"name": method, "parts": 3}
     config = {"backbone": BACKBONE, "method": fields, "bottleneck": {"name": "standardised"}, "head": {"name": head}}
     model = build(config | more, CLASSES)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGES, True))
@@ -70,6 +70,7 @@ POST_HOC = list(bound.POST_HOC)
     [
         ({}, ["contributions", "centred contributions", "location contributions"], 2),
         ({"method": "gap"}, ["centred contributions", "location contributions"], 2),
+        ({"method": "ca_stream"}, ["contributions", "centred contributions", "location contributions"], 2),
         ({"head": "cosine"}, ["contributions"], 0),
         ({"bottleneck": {"name": "binary", "bits": 4}}, ["contributions"], 1),
         ({"method": "regions"}, ["contributions"], 1),
@@ -88,6 +89,15 @@ def test_names_by_kind_of_model(settings, own, reached):
 def test_a_model_without_classifier_has_nothing_to_say_of_itself():
     model = build({"backbone": BACKBONE, "method": {"name": "landmarks"}})
     assert list(bound.explanations(model, {}, ())) == []
+
+
+def test_the_map_of_a_class_token_is_its_attention_in_units_of_the_logit():
+    model, variables = make("ca_stream")
+    found = bound.explanations(model, variables, ())["contributions"](IMAGES, TARGET)
+    outputs = jax.jit(lambda x: outputs_of(model, variables, x))(IMAGES)
+    share = np.asarray(outputs.contributions)[np.arange(5), 0, TARGET]
+    np.testing.assert_allclose(found, share[:, None, None] * outputs.parts.assignment[:, 0], rtol=1e-4, atol=1e-6)
+    assert np.abs(share).max() > 0.01 and np.ptp(outputs.parts.assignment) > 0.01
 
 
 def test_an_unknown_name_is_refused(landmarks):

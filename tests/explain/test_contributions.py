@@ -30,8 +30,15 @@ from partrep.tasks.classify_evaluation import LEVELS
 BACKBONE = {"name": "patchnet", "widths": [8], "depths": [0], "patch": 4, "strides": [1]}
 LINEAR = [name for name, head in HEADS.items() if head.linear_in_codes]
 OF_SCORES = ("class_tied", "nonnegative")  # heads that read one number a part
-PARTS = {"gap": {}, "landmarks": {"parts": 4}, "slots": {"parts": 4, "rounds": 1}, "assigned": {"parts": 4, "groups": 2}}
-CASES = [(method, head) for method in PARTS for head in LINEAR if (method, head) != ("gap", "class_tied")]
+PARTS = {
+    "gap": {},
+    "ca_stream": {},
+    "landmarks": {"parts": 4},
+    "slots": {"parts": 4, "rounds": 1},
+    "assigned": {"parts": 4, "groups": 2},
+}
+ONE = (("gap", "class_tied"), ("ca_stream", "class_tied"))  # one part cannot be of two classes
+CASES = [(method, head) for method in PARTS for head in LINEAR if (method, head) not in ONE]
 B, SIDE, CLASSES = 2, 4, 2
 
 
@@ -186,7 +193,7 @@ def names(method="landmarks", bottleneck="standardised", head="concat", **more):
     return build(config | ({"head": {"name": head}} if head else {}) | more, CLASSES)
 
 
-READ_OUT = {"gap", "landmarks", "slots", "assigned"}  # linear in the features
+READ_OUT = {"gap", "ca_stream", "landmarks", "slots", "assigned"}  # linear in the features
 
 
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)

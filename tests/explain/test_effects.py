@@ -120,6 +120,25 @@ def test_another_habitat_is_the_mean_over_the_six_others(effects, scenes):
     assert np.abs(effects.background).min() > 0
 
 
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_recoloured_part_has_each_other_colour_in_turn(effects, scenes, part):
+    own = WORLD.appearance[part][scenes.values[:, part], 0]
+    colours = np.array([[c for c in range(7) if c != mine] for mine in own])  # by rising number; in turn from the own one
+    colours = np.stack([np.roll(row, -mine) for row, mine in zip(colours, own)])
+    changed = change(scenes, "colour", part, colours[np.arange(len(own)), np.arange(len(own)) % 6])
+    close(effects.recolour[:, part], own_drop(effects, scenes, changed))
+    seen = (effects.masks == 2 + part).sum((1, 2)) > 4
+    assert seen.sum() > 5 and np.abs(effects.recolour[seen, part]).min() > 1e-3  # never the colour it has
+
+
+def test_the_ring_is_put_on_or_taken_off(effects, scenes):
+    on = scenes.ring_on > 0
+    assert 5 < on.sum() < len(on) - 5
+    other = change(scenes, "ring_on", value=np.where(on, 0.0, 1.0).astype(np.float32))
+    close(effects.ring, own_drop(effects, scenes, other))
+    assert np.abs(effects.ring).max() > 0.1
+
+
 def test_masks_are_those_of_the_images(effects):
     changed = np.abs(effects.swapped - effects.images).max(-1) > 1e-3
     part = 2 + effects.swapped_part[:, None, None]
@@ -194,7 +213,7 @@ def test_a_branch_is_alone_where_the_masks_say_so(effects):
 def test_a_model_that_ignores_the_image_depends_on_nothing():
     logits = np.random.default_rng(1).normal(size=CLASSES)
     found = measure(lambda images: np.tile(logits, (len(images), 1)), WORLD, "novel", EACH, SIZE, BATCH)
-    for name in ("swap", "remove", "hide", "background", "shapley", "twin_shapley", "interaction"):
+    for name in ("swap", "remove", "hide", "background", "recolour", "ring", "shapley", "twin_shapley", "interaction"):
         assert not np.abs(getattr(found, name)).max(), name
     assert set(found.predicted) == {logits.argmax()}
 

@@ -77,7 +77,7 @@ def additive_effects(images, masks, worth):
         classes=np.zeros((2, 6), int), subsets=subsets, swap=nothing,
         swapped=np.zeros((n, 1, 1, 3)), swapped_masks=np.zeros((n, 1, 1)),
         swapped_part=np.zeros(n, np.int32), remove=worth, hide=worth,
-        alone=nothing > -1, background=np.zeros(n), twin=subsets, extrapolated=False,
+        alone=nothing > -1, background=np.zeros(n), recolour=nothing, ring=np.zeros(n), twin=subsets, extrapolated=False,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from partrep import UserError
 from partrep.losses import cluster
 from partrep.models.part_model import PartModel, build, standardise
-from partrep.parts.prototypes import Prototypes, log_ratio, nearest_distance
+from partrep.parts.prototypes import Prototypes, cosine_distance, log_ratio, nearest_distance
 from partrep.parts.queries import class_tied
 
 FEATURES = jax.nn.relu(jax.random.normal(jax.random.key(0), (2, 3, 4, 5)))
@@ -101,6 +101,38 @@ def test_the_cluster_loss_of_the_scores_is_the_one_of_the_distances():
         place = np.unravel_index(distance[image, p].argmin(), (3, 4))
         expected[p] += 2 * (np.asarray(VARIABLES["params"]["prototypes"], np.float64)[p] - z[image][place])
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+BY_COSINE = Prototypes(classes=3, per_class=2, width=8, similarity="cosine")
+COSINE = jax.jit(lambda v, z: (BY_COSINE.apply(v, z, train=False), BY_COSINE.apply(v, z, method="project")))
+
+
+def test_cosines_against_oracle():
+    """Whatever the lengths of the prototypes."""
+    lengths = np.array([0.5, 1, 2, 3, 4, 5], np.float32)[:, None]
+    directions = np.random.default_rng(3).normal(size=(6, 8)).astype(np.float32)
+    variables = with_prototypes(lengths * directions)
+    parts, projected = COSINE(variables, FEATURES)
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    hidden = np.maximum(np.asarray(FEATURES, np.float64) @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
+    z = 1 / (1 + np.exp(-(hidden @ p["output"]["kernel"] + p["output"]["bias"])))
+    z, q = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (z, directions.astype(np.float64)))
+    cosines = np.einsum("bhwd,pd->bphw", z, q)
+    np.testing.assert_allclose(projected, z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parts.similarity, cosines, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parts.scores, cosines.max((2, 3)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(parts.presence, np.maximum(cosines.max((2, 3)), 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cosine_distance(parts.similarity), 1 - cosines.max((2, 3)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(parts.assignment.reshape(2, 6, -1).argmax(-1), cosines.reshape(2, 6, -1).argmax(-1))
+    assert cosines.min() < 0 < cosines.max() and parts.presence.min() == 0  # signs differ
+
+
+def test_prototypes_by_cosine_start_at_length_one():
+    shapes = jax.eval_shape(lambda: BY_COSINE.init(KEY, FEATURES, train=False))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, VARIABLES)
+    np.testing.assert_allclose(jnp.linalg.norm(BY_COSINE.compared.start(KEY, (6, 8)), axis=1), 1, rtol=1e-5)
+    with pytest.raises(UserError, match="unknown similarity of prototypes 'dot'; known: cosine, distance"):
+        Prototypes(classes=2, similarity="dot").init(KEY, FEATURES, train=False)
 
 
 def test_permuting_prototypes_permutes_every_field():

@@ -136,9 +136,10 @@ def test_three_of_six_is_a_half_and_images_that_are_missing_are_of_no_class():
     np.testing.assert_allclose(push.own_class_share(few, CLASSES), [1 / 3] * 2 + [0] * 6, rtol=1e-6)
 
 
-def test_pushed_prototypes_are_found_where_they_came_from():
-    """Through the method: the image of origin then scores log(1/e), at the place of origin."""
-    model = Prototypes(classes=4, per_class=2, width=WIDTH)
+@pytest.mark.parametrize("similarity, most, apart", [("distance", 9.210, 0.05), ("cosine", 1.0, 1e-6)])
+def test_pushed_prototypes_are_found_where_they_came_from(similarity, most, apart):
+    """Through the method: the image of origin then scores log(1/e), or a cosine of 1, at the place of origin."""
+    model = Prototypes(classes=4, per_class=2, width=WIDTH, similarity=similarity)
     raw = RNG.normal(size=(6, 3, 4, 8)).astype(np.float32)
 
     def draw(path, leaf):  # initialisers take long to compile
@@ -159,12 +160,15 @@ def test_pushed_prototypes_are_found_where_they_came_from():
         nearest = push.update(nearest, z, old, CLASSES, jnp.arange(6) % 4, jnp.arange(6), jnp.ones(6, bool))
         prototypes, provenance = push.finish(nearest, old)
         params = {**variables["params"], "prototypes": prototypes}
-        return provenance, model.apply({**variables, "params": params, "provenance": provenance}, raw, train=False)
+        after = model.apply({**variables, "params": params, "provenance": provenance}, raw, train=False)
+        return provenance, after, model.apply(variables, raw, train=False)
 
-    provenance, parts = run(variables, raw)
+    provenance, parts, before = run(variables, raw)
+    own = np.where((np.arange(6) % 4)[:, None] == CLASSES, np.asarray(before.similarity).max((2, 3)), -np.inf)
+    assert provenance["image"].tolist() == own.argmax(0).tolist()  # the most similar patch by either similarity
     for p, (image, (y, x)) in enumerate(zip(provenance["image"].tolist(), provenance["place"].tolist())):
         assert image % 4 == CLASSES[p]
-        assert float(parts.scores[image, p]) == pytest.approx(9.210, abs=0.05)
+        assert float(parts.scores[image, p]) == pytest.approx(most, abs=apart)
         assert float(parts.assignment[image, p, y, x]) == 1.0
 
 

@@ -138,7 +138,7 @@ def classify(fewshot) -> ClassifyPage:
     reliance = Discovery(
         rows=(Score("part 2", {"reliance": 0.875}), Score("part 1", {"reliance": 0.125})),
         note="Ranked without labels.",
-        directed=False,
+        directionless=frozenset({"reliance"}),
         rows_are="Part",
     )
     names = [field.name for field in dataclasses.fields(ClassifyPage) if hasattr(fewshot, field.name)]

@@ -93,6 +93,14 @@ def test_probabilities_are_a_softmax(episode):
     assert [c.is_predicted for c in made.candidates] == [False, True, False]
 
 
+def test_probabilities_that_are_given_are_shown(episode):
+    given = np.array([0.125, 0.5, 0.0625])  # the rest goes to classes that are not shown
+    made = card(dataclasses.replace(episode, probabilities=given))
+    assert [c.probability for c in made.candidates] == given.tolist()
+    with pytest.raises(ValueError, match=r"EpisodePicture.probabilities \(2,\), expected \(3,\)"):
+        dataclasses.replace(episode, probabilities=given[:2])
+
+
 def test_huge_logits_do_not_overflow(episode):
     shares = [
         c.probability for c in card(dataclasses.replace(episode, logits=episode.logits * 1e4)).candidates

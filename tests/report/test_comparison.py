@@ -129,12 +129,13 @@ def test_further_settings_are_compared_episode_by_episode():
     assert row.further == {"hard": pytest.approx((found.mean, found.low, found.high))}
     assert row.further_differences == {"hard": pytest.approx((lead.mean, lead.low, lead.high))}
     assert main.further["hard"][0] == pytest.approx(one.mean()) and not main.further_differences
-    flat = comparison.numbers((row, main))
+    flat = comparison.numbers((row, main), "novel")
     assert flat["novel/parts_minus_pooled_pooled/hard_low"] == lead.low
 
 
 def test_numbers_are_flat_and_finite(presets):
-    made = numbers(compare(presets))
+    made = numbers(compare(presets), "novel")
+    assert {f"test/{name.removeprefix('novel/')}" for name in made} == set(numbers(compare(presets), "test"))
     assert made["novel/parts_minus_gap_global_pooling_low"] < made["novel/parts_minus_gap_global_pooling"]
     assert made["novel/parts/accuracy_run1"] == pytest.approx(presets["parts"][1].episodes["parts"].mean())
     assert made["novel/raw_pixels/vectors"] == 8

@@ -94,6 +94,19 @@ def test_every_number_shows(full):
     assert "&#34;parts&#34;: 8" in full
 
 
+def test_a_column_without_direction_has_no_arrow_and_no_best(classify):
+    rows = [dataclasses.replace(row, values={**row.values, "slope": 2.0}) for row in classify.audit.rows]
+    audit = dataclasses.replace(classify.audit, rows=tuple(rows), directionless=frozenset({"slope"}))
+    text = page.render_classify(dataclasses.replace(classify, audit=audit))
+    heads = re.findall(r'<th scope="col">((?:correctness|spill|slope).*?)</th>', text)
+    assert [re.sub(r"<.*?>", "", head) for head in heads] == [
+        "correctness ↑(higher is better)", "spill ↓(lower is better)", "slope"
+    ]  # fmt: skip
+    bests = text.count('class="best"')
+    directed = page.render_classify(dataclasses.replace(classify, audit=dataclasses.replace(audit, directionless=frozenset())))
+    assert directed.count('class="best"') == bests + len(rows)
+
+
 def test_true_and_predicted_are_named(full):
     assert "Correct:</span> <b>robin</b>" in full
     assert "took <b>finch</b> for <b>robin</b>" in full

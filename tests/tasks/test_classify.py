@@ -319,6 +319,19 @@ def test_views_of_another_kind_are_named(landmarks_seen, exclusive_seen):
         TERMS["equivariance"](exclusive_seen)
 
 
+def test_cluster_and_separation_read_the_distances_of_the_preset_s_similarity(small):
+    for argument, worth in (
+        ("prototypes", lambda s: (1 - 1e-4) / np.expm1(s) - 1e-4),
+        ("prototypes,similarity=cosine", lambda s: 1 - s),
+    ):
+        seen = seen_of(small(argument))
+        distances = worth(np.asarray(seen.outputs.parts.similarity, np.float64).max((2, 3)))
+        own = np.arange(12) // 4 == np.asarray(seen.label)[:, None]
+        for name, counts in (("cluster", own), ("separation", ~own)):
+            expected = np.where(counts, distances, np.inf).min(1).mean()
+            assert term(name, seen) == pytest.approx(expected, rel=1e-4), (argument, name)
+
+
 @pytest.mark.parametrize(("cells", "less"), [((2, 0), True), ((0, -3), True), ((0.5, 0.5), False)])
 def test_maps_that_move_with_the_image_are_no_loss_of_equivariance(small, monkeypatch, cells, less):
     """Cells that see their own pixels alone, moved by whole cells of the map or by less than one."""

@@ -21,7 +21,8 @@ from partrep.tasks.classify_evaluation import (
 )
 
 NAMES = ("contributions", "location contributions", "hires-cam", "untrained: location contributions", *BASELINES, "oracle")
-MODEL = {"accuracy": 0.5, "agreement": 0.9, "interaction": 0.1, "part_effect": 2.0, "background_effect": 0.5, "ceiling": 0.4}
+MODEL = {"accuracy": 0.5, "agreement": 0.9, "interaction": 0.1, "part_effect": 2.0, "recolour_effect": 0.75,
+         "background_effect": 0.5, "ring_effect": 0.25, "ceiling": 0.4}  # fmt: skip
 
 
 def around(mean: float) -> Interval:
@@ -48,6 +49,7 @@ def test_flat_names_every_number_once(small):
     assert made["test/conflicting/accuracy_low"] == 0.125
     assert made["model/parameters"] == parameter_count(variables) == 10 and made["model/level"] == 2
     assert made["model/valid"] == 1.0 and made["model/agreement"] == 0.9
+    assert (made["model/recolour_effect"], made["model/ring_effect"]) == (0.75, 0.25)
     assert made["audit/hires-cam/spill_high"] == pytest.approx(0.35)
     assert made["audit/untrained_location_contributions/correctness"] == 0.1
     assert made["audit/visible_area/slope"] == 2.0
@@ -87,7 +89,7 @@ def test_the_table_has_every_score_that_was_found():
     assert [row.name for row in table.rows] == list(NAMES)
     assert set(table.columns) == set(table.descriptions) == {"correctness", "spill", "slope"}
     assert list(table.descriptions) == [name for name in SCORES if name in table.columns]
-    assert table.lower_is_better == LOWER_IS_BETTER
+    assert table.lower_is_better == LOWER_IS_BETTER and table.directionless == {"slope"}
     assert rows["hires-cam"].values == {"correctness": 0.1, "slope": 2.0, "spill": 0.25}
     assert rows["hires-cam"].intervals == {"correctness": pytest.approx((0.0, 0.2)), "spill": pytest.approx((0.15, 0.35))}
     assert {name for name, row in rows.items() if row.reference} == {"contributions", "location contributions"}

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from partrep import UserError
 from partrep.models.part_model import PartModel
 from partrep.tasks import classify, classify_push
 from partrep.tasks.batches import eval_batches
 from partrep.train import loop
 from partrep.train.optimizer import Optimizer
+from partrep.train.stages import Aux
 from partrep.train.state import flatten
 
 pytestmark = pytest.mark.usefixtures("hasty")
@@ -160,6 +162,76 @@ def test_a_run_that_dies_in_the_push_and_starts_again_ends_the_same(small, tmp_p
     for name, leaf in one.items():
         np.testing.assert_array_equal(leaf, two[name], err_msg=name)
     assert (np.asarray(again.model_state["provenance"]["method"]["image"]) >= 0).all()
+
+
+@pytest.fixture(scope="module")
+def by_cosine(small):
+    """(task, state before, state after) a push of prototypes that are compared by cosine."""
+    task = small("prototypes,similarity=cosine")
+    state = state_of(task)
+    return task, state, classify_push.push(task, state)
+
+
+def test_the_push_by_cosine_takes_the_most_similar_patch_of_the_class(by_cosine):
+    task, before, after = by_cosine
+    features = projected(task, {"params": before.ema["params"], **before.ema["model_state"]})
+    np.testing.assert_allclose(np.linalg.norm(features, axis=-1), 1, rtol=1e-5)
+    old = np.float64(before.ema["params"]["method"]["prototypes"])
+    cosines = np.einsum("nhwd,pd->nphw", np.float64(features), old / np.linalg.norm(old, axis=1, keepdims=True))
+    found = jax.device_get(after.model_state["provenance"]["method"])
+    for p, (image, (y, x)) in enumerate(zip(found["image"], found["place"])):
+        assert task.data.train.labels[image] == p // 4
+        assert cosines[image, p, y, x] == pytest.approx(cosines[task.data.train.labels == p // 4, p].max(), abs=1e-6)
+        np.testing.assert_array_equal(after.params["method"]["prototypes"][p], features[image, y, x])
+
+
+def test_logits_of_images_that_prototypes_were_pushed_to_are_exact(by_cosine):
+    """A prototype scores 1 on its own patch, and logits are the head's sums of greatest cosines."""
+    task, _, after = by_cosine
+    images, variables = task.data.train, after.variables
+    whole = images.load(np.arange(len(images)))
+    outputs = jax.device_get(jax.jit(lambda v, b: task.outputs(v, images.decode(b, None)))(variables, whole))
+    origin = np.asarray(after.model_state["provenance"]["method"]["image"])
+    np.testing.assert_allclose(outputs.parts.scores[origin, np.arange(12)], 1, atol=1e-6)
+    cosines = np.einsum("nhwd,pd->npwh", *map(np.float64, (projected(task, variables), after.params["method"]["prototypes"])))
+    logits = cosines.max((2, 3)) @ np.float64(after.params["head"]["kernel"])
+    np.testing.assert_allclose(outputs.logits, logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs.contributions.sum(1), outputs.logits, rtol=1e-5, atol=1e-5)
+
+
+def test_prototypes_are_of_length_one_after_every_step_that_moves_them(small):
+    """Of the preset's stage, with another loss: how far they are from where they started, turned round."""
+    task = small("prototypes,similarity=cosine")
+    made = classify.stages(task)
+    assert [stage.project is not None for stage in made] == [True, True, False, False]
+    start = 3 * np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
+
+    def pull(params, model_state, loss_state, batch, key):
+        apart = ((params["method"]["prototypes"] - jnp.asarray(start[::-1])) ** 2).sum()
+        return {"apart": (apart, 1.0)}, Aux(model_state, loss_state, {})
+
+    slow = Optimizer("sgd", 0.01, "constant", momentum=0.0)
+    stage = dataclasses.replace(made[0], until_step=3, loss=pull, optimizer=slow)
+    seen = []
+    hooks = loop.Hooks([loop.Every(1, lambda state: seen.append(jax.device_get(state.params["method"]["prototypes"])))])
+    loop.fit([stage], {"params": {"method": {"prototypes": jnp.asarray(start)}}}, {"ema": 0.0}, None, hooks)
+    expected = start
+    for found in seen:
+        expected = expected - 0.02 * (expected - start[::-1])
+        expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert len(seen) == 3 and not np.allclose(seen[0], seen[1], atol=1e-3)
+
+
+def test_lengths_are_those_of_the_queries_and_methods_without_are_named(small):
+    params = {"method": {"queries": jnp.array([[3.0, 4.0]]), "other": jnp.ones(2)}, "head": {"kernel": jnp.full((1, 2), 0.5)}}
+    both = classify.projection({"renormalise": True, "shrink": 0.25})(params)
+    np.testing.assert_allclose(both["method"]["queries"], [[0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_array_equal(both["method"]["other"], params["method"]["other"])
+    np.testing.assert_array_equal(both["head"]["kernel"], [[0.25, 0.25]])
+    assert classify.projection({"steps": 3}) is None
+    with pytest.raises(UserError, match="renormalise=true and the part method no queries"):
+        classify.projection({"renormalise": True})({"head": {}})
 
 
 def test_the_weights_of_a_nonnegative_head_shrink_after_every_step(small):

@@ -64,7 +64,7 @@ def test_flat_names_every_part_in_every_set(measured):
 
 def test_the_table_is_ranked(measured):
     table = reliance_table(measured, np.array([0.1, 0.9, 0.5]))
-    assert [row.name for row in table.rows[:2]] == ["part 2", "part 1"] and not table.directed
+    assert [row.name for row in table.rows[:2]] == ["part 2", "part 1"] and table.directionless == set(table.columns)
     assert [row.values["outside the bird"] for row in table.rows[:2]] == [0.9, 0.1]
     assert table.columns == ("reliance", "accuracy without it", "outside the bird") == tuple(table.descriptions)
     assert reliance_table(measured, None).columns == table.columns[:2]
