@@ -302,6 +302,7 @@ ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {
     "slots": {RATE: 2e-2, "losses.spread": 0.5},
     "exclusive": {RATE: 2e-2, "losses.alignment": 0.5},
     "regions": {RATE: 2e-2, "losses.occurrence": 0.0},
+    "assigned": {RATE: 6e-3, "losses.assignment_agreement": 0.0},
     "gap": {RATE: 6e-3, "label_smoothing": 0.1},
 }
 
