@@ -78,7 +78,8 @@ def _over_training_images(task: Any, state: TrainState, found: Tree, update: Cal
     size = -(-task.config["evaluation"]["batch_size"] // devices) * devices
     for batch in eval_batches(images, size):
         ids = jnp.arange(index, index + size, dtype=jnp.int32)
-        found = step(state.variables, found, sharding.put_batch(batch), ids)
+        # One at a time: of many that are started, two devices of a CPU may wait for each other in different ones.
+        found = jax.block_until_ready(step(state.variables, found, sharding.put_batch(batch), ids))
         index += size
     return found
 
