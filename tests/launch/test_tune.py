@@ -102,7 +102,7 @@ def test_what_is_missing_is_named(tried, tmp_path, argument):
 
 
 def test_an_unknown_preset_lists_those_with_a_search(tried, tmp_path):
-    with pytest.raises(partrep.UserError, match="unknown preset with a search 'petals'; known: assigned, exclusive"):
+    with pytest.raises(partrep.UserError, match="unknown preset with a search 'petals'; known: additive, assigned, ca_stream, exclusive"):
         call(tmp_path, "--presets=petals")
 
 

@@ -149,7 +149,7 @@ def test_scores_stand_in_for_vectors():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, exclusive, gap, landmarks, prototypes, regions, slots"),
+        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, ca_stream, exclusive, gap, landmarks, prototypes, regions, slots"),
         ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: conv4, convnet, patchnet, resnet12, resnet18"),
         (
             {"backbone": {"name": "conv4", "width": 3}},
