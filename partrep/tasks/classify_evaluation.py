@@ -122,8 +122,15 @@ def of_the_model(names: Sequence[str]) -> list[str]:
 
 
 def post_hoc(names: Sequence[str]) -> list[str]:
-    """Of the audited names, the explanations of the trained model after the fact: not its own contributions."""
-    return [name for name in of_the_model(names) if name not in OWN]
+    """Of the audited names, the explanations of the trained model after the fact: not its own contributions.
+
+    Nor `hires-cam` where there are contributions of locations, which are the same map.
+
+    >>> post_hoc(["location contributions", "hires-cam", "occlusion"]), post_hoc(["contributions", "hires-cam"])
+    (['occlusion'], ['hires-cam'])
+    """
+    own = (*OWN, "hires-cam") if "location contributions" in names else OWN
+    return [name for name in of_the_model(names) if name not in own]
 
 
 def by_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

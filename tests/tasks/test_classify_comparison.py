@@ -13,7 +13,7 @@ from partrep.tasks import SECTIONS
 from partrep.tasks.classify_comparison import LOWER_IS_BETTER, SUMMARY, explanations, post_hoc, sections, summary
 
 RNG = np.random.default_rng(2)
-OTHERS = ("grad-cam", "hires-cam", "untrained: location contributions", *BASELINES, "oracle")
+OTHERS = ("grad-cam", "layer-cam", "untrained: location contributions", *BASELINES, "oracle")
 
 
 def make_run(own: str = "location contributions", audited: bool = True, seed: int = 0, **results: float) -> Run:
@@ -43,7 +43,7 @@ def of(run: Run, name: str) -> np.ndarray:
 
 def test_explanations_after_the_fact_leave_out_own_ones_baselines_and_the_untrained():
     names = ["contributions", "location contributions", *OTHERS]
-    assert post_hoc(names) == ["grad-cam", "hires-cam"]
+    assert post_hoc(names) == ["grad-cam", "layer-cam"]
 
 
 def test_the_summary_has_the_means_over_seeds(presets):
@@ -54,7 +54,7 @@ def test_the_summary_has_the_means_over_seeds(presets):
     correctness = [of(run, "location contributions").mean() for run in runs]
     assert slots.values["correctness"] == pytest.approx(np.mean(correctness))
     assert slots.intervals["correctness"] == pytest.approx(mean_interval(correctness, student=True)[1:])
-    best = [max(of(run, "grad-cam").mean(), of(run, "hires-cam").mean()) for run in runs]
+    best = [max(of(run, "grad-cam").mean(), of(run, "layer-cam").mean()) for run in runs]
     assert slots.values["best post hoc"] == pytest.approx(np.mean(best))
     assert slots.values["background"] == 0.25 and slots.values["parameters"] == 4 and slots.values["seconds"] == 30.5
     assert slots.values["accuracy"] == pytest.approx(np.mean([run.episodes["model"] for run in runs]))
@@ -74,14 +74,14 @@ def test_a_column_that_one_seed_lacks_is_left_out():
 def test_explanations_are_paired_image_by_image_and_seed_by_seed(presets):
     rows = {row.name: row for row in explanations(presets).rows}
     slots, prototypes = presets["slots"], presets["prototypes"]
-    found = rows["hires-cam"]
-    theirs, own = (np.stack([of(run, name) for run in slots]) for name in ("hires-cam", "location contributions"))
+    found = rows["layer-cam"]
+    theirs, own = (np.stack([of(run, name) for run in slots]) for name in ("layer-cam", "location contributions"))
     expected, lead = crossed_interval(theirs), paired_interval(own, theirs)
     assert (found.values["slots"], *found.intervals["slots"]) == pytest.approx(tuple(expected))
     assert (found.values["slots: own lead"], *found.intervals["slots: own lead"]) == pytest.approx(tuple(lead))
     assert found.values["slots: own lead"] == pytest.approx((own - theirs).mean())
     # Prototypes stand by their parts' contributions, since they have nothing finer.
-    own = np.stack([of(run, "contributions") - of(run, "hires-cam") for run in prototypes])
+    own = np.stack([of(run, "contributions") - of(run, "layer-cam") for run in prototypes])
     assert found.values["prototypes: own lead"] == pytest.approx(own.mean())
     assert "prototypes" not in rows["location contributions"].values
     for name in ("contributions", "location contributions", "oracle", "centre", "untrained: location contributions"):

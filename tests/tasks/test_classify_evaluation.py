@@ -20,7 +20,7 @@ from partrep.tasks.classify_evaluation import (
     result_rows,
 )
 
-NAMES = ("contributions", "location contributions", "hires-cam", "untrained: location contributions", *BASELINES, "oracle")
+NAMES = ("contributions", "location contributions", "layer-cam", "untrained: location contributions", *BASELINES, "oracle")
 MODEL = {"accuracy": 0.5, "agreement": 0.9, "interaction": 0.1, "part_effect": 2.0, "recolour_effect": 0.75,
          "background_effect": 0.5, "ring_effect": 0.25, "ceiling": 0.4}  # fmt: skip
 
@@ -33,7 +33,7 @@ def fabricated(valid: bool = True, extrapolated: bool = False, **correctness: fl
     """An audit of every kind of name, with correctness 0.1 where nothing else is said and 1 for the oracle."""
     means = {name: 0.1 for name in NAMES} | {"oracle": 1.0} | correctness
     scores = {name: {"correctness": around(mean), "slope": Interval(2.0, 2.0, 2.0)} for name, mean in means.items()}
-    scores["hires-cam"]["spill"] = around(0.25)
+    scores["layer-cam"]["spill"] = around(0.25)
     images = {name: np.full(4, mean) for name, mean in means.items()}
     return Audit(MODEL | {"agreement": 0.9 if valid else 0.31}, scores, images, valid, extrapolated)
 
@@ -50,7 +50,7 @@ def test_flat_names_every_number_once(small):
     assert made["model/parameters"] == parameter_count(variables) == 10 and made["model/level"] == 2
     assert made["model/valid"] == 1.0 and made["model/agreement"] == 0.9
     assert (made["model/recolour_effect"], made["model/ring_effect"]) == (0.75, 0.25)
-    assert made["audit/hires-cam/spill_high"] == pytest.approx(0.35)
+    assert made["audit/layer-cam/spill_high"] == pytest.approx(0.35)
     assert made["audit/untrained_location_contributions/correctness"] == 0.1
     assert made["audit/visible_area/slope"] == 2.0
     assert (made["discovery/model/ami"], made["discovery/grid/ami"]) == (0.3, 0.2)
@@ -65,7 +65,7 @@ def test_flat_names_every_number_once(small):
 
 def test_a_model_stands_by_the_finest_of_its_contributions():
     assert own_explanation(NAMES) == "location contributions"
-    assert own_explanation(["hires-cam", "contributions"]) == "contributions"
+    assert own_explanation(["layer-cam", "contributions"]) == "contributions"
 
 
 def test_classes_are_the_units_of_the_row():
@@ -90,8 +90,8 @@ def test_the_table_has_every_score_that_was_found():
     assert set(table.columns) == set(table.descriptions) == {"correctness", "spill", "slope"}
     assert list(table.descriptions) == [name for name in SCORES if name in table.columns]
     assert table.lower_is_better == LOWER_IS_BETTER and table.directionless == {"slope"}
-    assert rows["hires-cam"].values == {"correctness": 0.1, "slope": 2.0, "spill": 0.25}
-    assert rows["hires-cam"].intervals == {"correctness": pytest.approx((0.0, 0.2)), "spill": pytest.approx((0.15, 0.35))}
+    assert rows["layer-cam"].values == {"correctness": 0.1, "slope": 2.0, "spill": 0.25}
+    assert rows["layer-cam"].intervals == {"correctness": pytest.approx((0.0, 0.2)), "spill": pytest.approx((0.15, 0.35))}
     assert {name for name, row in rows.items() if row.reference} == {"contributions", "location contributions"}
     assert "NOT VALID" not in table.note and "extrapolated" not in table.note
 
@@ -100,14 +100,14 @@ def test_an_audit_that_is_not_valid_says_so():
     note = audit_table(fabricated(valid=False, extrapolated=True)).note
     assert "NOT VALID here: three ways of taking a part away order the parts alike by 0.310 only; expected 0.8" in note
     assert "lack more parts than any training image: extrapolated" in note
-    said = conclusion(ROW, fabricated(valid=False, **{"hires-cam": 0.9}))
+    said = conclusion(ROW, fabricated(valid=False, **{"layer-cam": 0.9}))
     assert said == "62.5 % of the test images are recognised; its explanations could not be scored."
     assert conclusion(ROW, None) == "62.5 % of the test images are recognised."
 
 
 def test_the_conclusion_sets_the_own_explanation_beside_the_best_after_the_fact():
     """Neither a baseline, which knows nothing of the model, nor the untrained one, nor the oracle."""
-    said = conclusion(ROW, fabricated(**{"hires-cam": 0.625, "centre": 0.9, "untrained: location contributions": 0.8}))
+    said = conclusion(ROW, fabricated(**{"layer-cam": 0.625, "centre": 0.9, "untrained: location contributions": 0.8}))
     assert said.startswith("62.5 % of the test images are recognised. With what its logits really depend on, its own ")
     assert "its own location contributions agree by a rank correlation of 0.10" in said
-    assert ", the best of " in said and said.endswith(" after the fact, hires-cam, 0.62 (chance 0).")
+    assert ", the best of " in said and said.endswith(" after the fact, layer-cam, 0.62 (chance 0).")
