@@ -124,7 +124,7 @@ def hasty(monkeypatch):
 
 
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
-    ("landmarks", 2, ("audit", "predictions")),
+    ("landmarks,bottleneck=binary", 1, ("audit", "predictions")),
     ("landmarks_tv,bottleneck=generative", 2, ()),
     ("slots,bottleneck=disentangled,objective=groupdro", 2, ("conflicting",)),
     ("prototypes", 1, ("predictions",)),
@@ -134,7 +134,6 @@ CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scor
     ("ca_stream", 2, ()),
     ("gap", 2, ()),
     ("slots,readout=isolated", 3, ()),
-    ("landmarks,bottleneck=binary", 1, ()),
 ]
 
 
