@@ -132,7 +132,6 @@ def _birds(level: str, backbone: str) -> ConfigDict:
         backbone_from="",  # workdir of a finished run whose backbone is taken as it is; none: all is trained
         view=dict(name=""),  # second view: relit, warped or recombined
         logits="plain",
-        objective=OBJECTIVES["erm"],
         losses=dict.fromkeys(LOSSES, 0.0),
         label_smoothing=0.0,
         stages=dict(joint=_stage(600, common.muon_one_cycle(6e-3))),

@@ -105,10 +105,8 @@ def centred_contributions(model: PartModel, variables: Any, outputs: PartOutputs
     `z_n - mean`, the centring of features that CAM leaves out.
     """
     locations = location_contributions(model, variables, outputs, target)
-    assignment = outputs.parts.assignment
-    share = assignment / jnp.maximum(assignment.sum((2, 3), keepdims=True), SMALLEST_MASS)
     taken_off = locations.sum((2, 3)) - part_contributions(outputs, target)
-    return locations - share * taken_off[..., None, None]
+    return locations - _shares(outputs) * taken_off[..., None, None]
 
 
 def spread_contributions(outputs: PartOutputs, target: jax.Array) -> jax.Array:
@@ -124,10 +122,13 @@ def spread_contributions(outputs: PartOutputs, target: jax.Array) -> jax.Array:
     Raises:
         UserError: a model without classifier.
     """
+    return jnp.einsum("bk,bkhw->bhw", part_contributions(outputs, target), _shares(outputs))
+
+
+def _shares(outputs: PartOutputs) -> jax.Array:
+    """Which share of each part lies at each location, [B,K,h,w]; next to none of a part that lies nowhere."""
     assignment = outputs.parts.assignment
-    mass = jnp.maximum(assignment.sum((2, 3)), SMALLEST_MASS)
-    share = part_contributions(outputs, target) / mass
-    return jnp.einsum("bk,bkhw->bhw", share, assignment)
+    return assignment / jnp.maximum(assignment.sum((2, 3), keepdims=True), SMALLEST_MASS)
 
 
 def level(model: PartModel) -> int:

@@ -104,7 +104,6 @@ class Classify:
             _FEATURES[key] = _read_features(self)
         return _FEATURES[key]
 
-
     @functools.cached_property
     def train_groups(self) -> np.ndarray:
         """i32 [n]: the group of each training image, found without labels."""
@@ -343,9 +342,13 @@ def stages(task: Classify) -> list[Stage]:
 def projection(settings: Mapping[str, Any]) -> Callable[[Tree], Tree] | None:
     """What brings the parameters back after each step of a stage; None where nothing does."""
     shrink, renormalise = settings.get("shrink", 0.0), settings.get("renormalise", False)
-    made: list[Callable[[Tree], Tree]] = [functools.partial(shrunk, shrink)] if shrink else []
-    made += [renormalised] if renormalise else []
-    return (lambda params: functools.reduce(lambda tree, step: step(tree), made, params)) if made else None
+    return functools.partial(projected, shrink, renormalise) if shrink or renormalise else None
+
+
+def projected(shrink: float, renormalise: bool, params: Tree) -> Tree:
+    """The parameters after the projections that a stage has."""
+    params = shrunk(shrink, params) if shrink else params
+    return renormalised(params) if renormalise else params
 
 
 QUERIES = ("queries", "prototypes", "centres")

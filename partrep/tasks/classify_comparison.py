@@ -107,6 +107,6 @@ def explanations(presets: Mapping[str, Sequence[Run]]) -> Discovery:
 def _lead(runs: Sequence[Run], name: str) -> Interval | None:
     """How far the model's own explanation is above another one, paired image by image and seed by seed."""
     own = own_explanation(_audited(runs[0]))
-    if not own or name == own or name not in post_hoc(_audited(runs[0])):
+    if not own or name not in post_hoc(_audited(runs[0])):
         return None
     return paired(*(np.stack([run.episodes[AUDITED + each] for run in runs]) for each in (own, name)))

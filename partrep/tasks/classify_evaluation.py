@@ -69,10 +69,10 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     data, settings = task.data, task.config["evaluation"]
     audits = data.world is not None and settings["audit_images"] > 0
     evaluations = count(1 + len(data.shifted) + audits)
-    right, relied = decide(task, variables)
+    parts = part_count(task, variables)
+    right, relied = decide(task, variables, parts)
     found = audit_model(task, variables) if audits else None
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
-    parts = part_count(task, variables)
     shared = 1 < parts <= MOST_SHARED and data.test.truth is not None
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}

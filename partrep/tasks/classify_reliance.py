@@ -25,7 +25,7 @@ from partrep.report.cards import part_label
 from partrep.report.content import Discovery, Score
 from partrep.tasks.batches import eval_batches
 from partrep.tasks.classify import Classify, correct
-from partrep.tasks.maps import MOST_SHARED, part_count
+from partrep.tasks.maps import MOST_SHARED
 from partrep.tasks.outcome import with_interval
 from partrep.train.state import Tree
 
@@ -105,13 +105,13 @@ class Reliance:
         return {name: right for name, right in self.right.items() if name != VALIDATION}
 
 
-def decide(task: Classify, variables: Tree) -> tuple[dict[str, np.ndarray], Reliance | None]:
+def decide(task: Classify, variables: Tree, parts: int) -> tuple[dict[str, np.ndarray], Reliance | None]:
     """Which images of each test set are classified right, bool [n]; of an additive model of shared parts, its reliance.
 
-    Both come from one pass over each set.
+    Both come from one pass over each set. `parts` is how many the model has.
     """
     sets = {TEST: task.data.test, **task.data.shifted}
-    if not level(task.model) or not 1 < part_count(task, variables) <= MOST_SHARED:
+    if not level(task.model) or not 1 < parts <= MOST_SHARED:
         return {name: correct(task, variables, images) for name, images in sets.items()}, None
     said = {name: answers(task, variables, images) for name, images in sets.items()}
     found = measure_reliance(answers(task, variables, task.data.validation), said)

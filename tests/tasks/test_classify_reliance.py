@@ -9,6 +9,7 @@ import pytest
 from partrep.metrics.reliance import reliance
 from partrep.tasks import classify_reliance as found_by
 from partrep.tasks.classify_reliance import Answers, answers, decide, flat_reliance, measure_reliance, reliance_table
+from partrep.tasks.maps import part_count
 
 CLASSES, EACH = 6, 30
 
@@ -79,7 +80,7 @@ def test_one_pass_gives_the_models_own_answers(small):
     outputs = jax.jit(task.outputs)(variables, images)
     np.testing.assert_allclose(said.logits, outputs.logits, atol=1e-5)
     np.testing.assert_allclose(said.contributions.sum(1) + said.bias, outputs.logits, atol=1e-5)
-    right, relied = decide(task, variables)
+    right, relied = decide(task, variables, part_count(task, variables))
     np.testing.assert_array_equal(right["test"], said.right)
     np.testing.assert_array_equal(said.right, np.argmax(outputs.logits, 1) == task.data.test.labels)
     validation = answers(task, variables, task.data.validation)
@@ -91,5 +92,6 @@ def test_a_model_that_is_no_sum_over_shared_parts_is_only_right_or_wrong(small, 
     monkeypatch.setattr(found_by, "correct", lambda task, variables, images: images.labels == 0)
     for preset in ("gap", "regions"):
         task = small(preset)
-        right, relied = decide(task, jax.eval_shape(task.init, jax.random.key(0)))
+        variables = jax.eval_shape(task.init, jax.random.key(0))
+        right, relied = decide(task, variables, part_count(task, variables))
         assert relied is None and list(right) == ["test"] and right["test"].sum() == 4
