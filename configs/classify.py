@@ -9,9 +9,10 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
 (landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
-labels=shared|class|groups and detectors=learned|alternation (assigned); similarity=distance|cosine (prototypes; cosine
-as in TesNet). --config.backbone_from=WORKDIR takes the backbone of a finished run as it is, and features=given the
-settings that `launch.tune` chose for that; additive has neither this nor another backbone.
+labels=shared|class|groups and detectors=learned|alternation (assigned); similarity=cosine|distance (prototypes;
+cosine as in TesNet, distance as in ProtoPNet). --config.backbone_from=WORKDIR takes the backbone of a finished run
+as it is, and features=given the settings that `launch.tune` chose for that; additive has neither this nor another
+backbone.
 
 Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
 alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
@@ -40,9 +41,9 @@ SLOW_SLOTS = (("method/.*", 0.3),)
 # The weights of `tasks.classify_terms.TERMS`, each a key of the config.
 LOSSES = (
     "alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
-    "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip", "entropy",
-    "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence", "proposal",
-    "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence",
+    "class_orthonormality", "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip",
+    "entropy", "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence",
+    "proposal", "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence",
     "total_correlation", "total_variation", "wrong_class_l1",
 )  # fmt: skip
 BOTTLENECKS = {
@@ -71,7 +72,7 @@ KEYS = {
     "objective": tuple(OBJECTIVES),
     "labels": ("shared", "class", "groups"),
     "detectors": ("learned", "alternation"),
-    "similarity": ("distance", "cosine"),
+    "similarity": ("cosine", "distance"),
     "features": ("learned", "given"),
 }
 WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
@@ -95,7 +96,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
         _own_parts(config, keys["labels"])
     if keys["detectors"] == "alternation":
         _alternate(config)
-    if keys["similarity"] == "cosine":
+    if preset == "prototypes" and keys["similarity"] == "cosine":
         _by_cosine(config)
     isolated, recombined = keys["readout"] == "isolated", keys["recombination"] == "on"
     if isolated and recombined:
@@ -203,8 +204,18 @@ def _prototypes(config: ConfigDict) -> None:
 
 
 def _by_cosine(config: ConfigDict) -> None:
-    """TesNet: prototypes are directions, of length one again after each step that moves them."""
+    """TesNet: prototypes are directions, of length one again after each step that moves them.
+
+    They start as patches, the nearest of their class after the warm-up: a direction drawn at random is far from all.
+    None is removed: where classes share their parts, patches like a prototype are of other classes, and so the rule of
+    the source removes most of them.
+    """
     config.model.method.similarity = "cosine"
+    config.model.head.scale = 10.0
+    config.losses.class_orthonormality = 0.1
+    config.stages.warm.at_end = "push"
+    del config.stages["pruned"]
+    config.stages.last.update(steps=100, at_end="", optimizer=common.one_cycle(0.1))  # as large as the head's scale
     for name in ("warm", "joint"):
         config.stages[name].renormalise = True
 
@@ -267,7 +278,7 @@ def _recombine(config: ConfigDict) -> None:
 
 def _isolate(config: ConfigDict) -> None:
     """Level 3: the parts are hard masks, and each is encoded again from its own pixels alone."""
-    config.model.readout = dict(name="isolated", width=64, depth=1, heads=2)
+    config.model.readout = dict(name="isolated", width=64, convolutions=2, depth=1, heads=2, surroundings=False)
     # A part that has no cell in any image has no spread: a small epsilon would make its gradient that of all others.
     config.model.bottleneck = dict(BOTTLENECKS["standardised"], epsilon=1e-3)
     config.model.head = dict(name="concat")
@@ -303,6 +314,7 @@ ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {
     "regions": {RATE: 2e-2, "losses.occurrence": 0.0},
     "assigned": {RATE: 6e-3, "losses.assignment_agreement": 0.0},
     "gap": {RATE: 6e-3, "label_smoothing": 0.1},
+    "ca_stream": {RATE: 2e-2, "label_smoothing": 0.0},
 }
 
 # What `launch.tune` tries of each preset: six settings each, chosen by accuracy on validation images.
@@ -311,7 +323,7 @@ SEARCH = {
     "landmarks": (RATES, ("losses.concentration", (0.0, 60.0))),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
     "slots": (RATES, ("losses.spread", (0.0, 0.5))),
-    "prototypes": (RATES, ("model.method.per_class", (4, 10))),
+    "prototypes": (RATES, ("losses.separation", (0.0, -0.08))),
     "exclusive": (RATES, ("losses.alignment", (0.5, 2.5))),
     "regions": (RATES, ("losses.occurrence", (0.0, 0.5))),
     "assigned": (RATES, ("losses.assignment_agreement", (0.0, 0.1))),

@@ -145,8 +145,8 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     if "conflicting" in shown:
         argv += ["--config.data.shortcut=0.9", "--config.model.method.background=False"]
         monkeypatch.setattr(classify, "HABITATS", ("conflicting",))  # each has a program of its own
-    if preset == "prototypes":  # the other two stages have the losses of these, and nothing at their end
-        argv += ["--config.stages.warm.steps=0", "--config.stages.pruned.steps=0"]
+    if preset == "prototypes":  # the other stage has the losses and the end of this
+        argv += ["--config.stages.warm.steps=0"]
     check_run(tmp_path, launch(monkeypatch, capsys, *argv))
     results, provenance = numbers(tmp_path)
     assert results["test/accuracy_low"] <= results["test/accuracy"] <= results["test/accuracy_high"]

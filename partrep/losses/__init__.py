@@ -22,7 +22,7 @@ from partrep.losses.group_dro import group_dro
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
-from partrep.losses.prototypes import cluster, separation, wrong_class_l1
+from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
@@ -34,6 +34,7 @@ LOSSES = {
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
+    "class_orthonormality": class_orthonormality,
     "class_usage": class_usage,
     "cluster": cluster,
     "code_decorrelation": code_decorrelation,

@@ -87,6 +87,36 @@ def separation(
     return _masked_min(distances, ~own & counts)
 
 
+def class_orthonormality(prototypes: jax.Array, per_class: int) -> jax.Array:
+    """The prototypes of a class look for different things, `l = (1/C) sum_c |P_c P_c' - I|_F^2`.
+
+    Args:
+        prototypes: [C M,d], `P`, of length one; those of a class follow each other, `P_c` [M,d].
+        per_class: M >= 1.
+
+    Returns:
+        f32 scalar >= 0 (per parameter); 0 where the prototypes of each class are orthonormal, M (M - 1) where they
+        are all the same.
+
+    Raises:
+        ValueError: not two axes, a number of prototypes that `per_class` does not divide.
+
+    Example:
+        >>> float(class_orthonormality(jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]), 2))
+        1.0
+
+    Source: TesNet (Wang et al. 2021), orthonormality of the basis concepts of a class.
+    Departures: the mean over classes, not the sum.
+    """
+    check_shapes("class_orthonormality", prototypes=(prototypes, "P d"))
+    count, width = prototypes.shape
+    if per_class < 1 or count % per_class:
+        raise ValueError(f"class_orthonormality: {count} prototypes, {per_class} a class; expected a multiple")
+    basis = prototypes.astype(jnp.float32).reshape(-1, per_class, width)
+    products = jnp.einsum("cmd,cnd->cmn", basis, basis)
+    return jnp.mean(jnp.sum((products - jnp.eye(per_class)) ** 2, axis=(1, 2)))
+
+
 def wrong_class_l1(kernel: jax.Array, prototype_classes: jax.Array, kept: jax.Array | None = None) -> jax.Array:
     """The weights of prototypes for classes not their own, `l = sum_p sum_{c != c_p} |w_pc|`.
 

@@ -41,7 +41,7 @@ from partrep.metrics.parts import (
 )
 from partrep.metrics.prototypes import consistency, purity, stability
 from partrep.metrics.rank import kendall, spearman
-from partrep.metrics.reconstruction import psnr
+from partrep.metrics.reconstruction import linear_reconstruction, psnr
 from partrep.metrics.reliance import reliance
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
@@ -85,6 +85,7 @@ METRICS = {
     "purity": purity,
     "reliance": reliance,
     "sap": sap,
+    "linear_reconstruction": linear_reconstruction,
     "psnr": psnr,
     "sign_flip_test": sign_flip_test,
     "spearman": spearman,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep import UserError
-from partrep.models.backbones.layers import patches
+from partrep.models.backbones.layers import batch_norm, he_normal, patches
 from partrep.parts import readout
 from partrep.parts.similarity import unit
 from partrep.parts.structure import Parts
@@ -104,6 +104,58 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, labels: jax.Array
     return sums[..., :-1] / sums[..., -1:]
 
 
+def own_neighbours(x: jax.Array, labels: jax.Array) -> jax.Array:
+    """What each location sees of its 3x3 neighbourhood inside its own part, side by side; zero elsewhere.
+
+    A matrix product of it is a 3x3 convolution in which other parts, like the outside of the image, are zero.
+
+    Args:
+        x: [B,h,w,D].
+        labels: i32 [B,h,w] >= 0, the part of each location.
+
+    Returns:
+        [B,h,w,9D], row by row of the neighbourhood.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> x = jnp.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
+        >>> own_neighbours(x, jnp.array([[[0, 0, 1]]]))[0, 0, :, 3:6].tolist()
+        [[0.0, 1.0, 2.0], [1.0, 2.0, 0.0], [0.0, 3.0, 0.0]]
+
+    Source: partial convolution (Liu et al. 2018), equation 1, with a mask for each part and without its rescaling.
+    """
+    check_shapes("own_neighbours", x=(x, "B h w D"), labels=(labels, "B h w"))
+    h, w = x.shape[1:3]
+    border = ((0, 0), (1, 1), (1, 1))
+    wide, wide_labels = jnp.pad(x, (*border, (0, 0))), jnp.pad(labels, border, constant_values=-1)
+
+    def seen(dy: int, dx: int) -> jax.Array:
+        place = (slice(None), slice(dy, dy + h), slice(dx, dx + w))
+        return jnp.where((wide_labels[place] == labels)[..., None], wide[place], 0)
+
+    return jnp.concatenate([seen(dy, dx) for dy in range(3) for dx in range(3)], -1)
+
+
+class Convolutions(nn.Module):
+    """Two 3x3 convolutions inside each part with BatchNorm, added to their input."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array, train: bool) -> jax.Array:
+        """[B,h,w,D], [B,h,w] -> [B,h,w,D]."""
+        y = x
+        for i in range(2):
+            kernel = nn.Dense(
+                x.shape[-1], use_bias=False, kernel_init=he_normal, dtype=self.dtype, name=f"convolution_{i}"
+            )
+            y = batch_norm(train, self.dtype)(kernel(own_neighbours(y, labels)))
+            y = nn.relu(y) if i == 0 else nn.relu(x + y)
+        return y
+
+
 class Block(nn.Module):
     """Attention inside each part, then a perceptron of twice the width, each after layer norm and added on."""
 
@@ -127,12 +179,13 @@ class Block(nn.Module):
 
 
 class Isolated(nn.Module):
-    """Reads each part from its own pixels: `v_k = (1/N) sum_n m_kn z_n`, `z` of tokens that see only their own part.
+    """Reads each part from its own pixels: `v_k = sum_n m_kn z_n / max(sum_n m_kn, 1)`.
 
     The part method's assignment is made hard (`harden`); the image is cut into disjoint cells of pixels, one a
-    location of the masks; a patch transformer, in which a token attends to a token only if both belong to the
-    same part, encodes them. No pixel is painted over, so there is no fill colour to read. The background's tokens
-    are computed with the others and never read.
+    location of the masks; residual convolutions that see the cells of their own part alone (`own_neighbours`), then
+    a transformer in which a token attends to a token only if both belong to the same part, encode them. No pixel is
+    painted over, so there is no fill colour to read. The background's tokens are computed with the others, and read
+    where `surroundings` makes them one more part, the last: what no part covers then speaks as well, for itself.
 
     Honest explanation, with a head that is linear in the codes: level 1 exactly; level 2 exactly, with the masks
     frozen, over `z`; level 3: given the masks, the vector of part k is a function of the pixels inside part k and
@@ -141,33 +194,36 @@ class Isolated(nn.Module):
     A part with no location has the vector zero, exactly; its code is then the bottleneck's constant (zero with
     `identity`), and so its contribution is a constant that no image changes.
 
-    The area mean, and not the mean over the part: an absent part adds exactly zero, and its gradient to the masks
-    is as large as that of any part, where dividing by no mass would blow it up.
+    The mean over the mask, and not over the image: what a part says does not grow with how much of it is shown. An
+    empty mask is divided by one, not by nothing, and its gradient stays that of one location.
 
-    Gradients reach the part method through the masks in the area mean alone, as if each `z_n` stood for whichever
-    part takes it; the attention's mask has none.
+    Gradients reach the part method through the masks in this mean alone, as if each `z_n` stood for whichever
+    part takes it; the masks of attention and convolutions have none.
 
     Forward and backward on two CPU cores (batch 64, 64x64 to 16x16x64, CPU time over two, where PatchNet takes
     153 ms): 266 ms; 146 with one block, 354 with four heads. A model of landmarks goes from 156 ms to 422.
 
     Attributes:
         width: D, of the tokens; a multiple of `heads`.
-        depth: number of transformer blocks, at least 1.
+        depth: number of transformer blocks.
         heads: of the attention.
-        dtype: of the computation; attention weights, parameters and the area mean are float32.
+        convolutions: residual pairs of 3x3 convolutions before them, with BatchNorm; 1 layer at least of both kinds.
+        surroundings: whether what belongs to no part is read as one more.
+        dtype: of the computation; attention weights, parameters and the mean are float32.
 
     Call:
         image: f32 [B,H,W,C], standardised.
         proposal: `Parts` of the part method; H and W are the same multiple of its h and w.
-        train: unused (no noise, no batch statistics).
+        train: whether BatchNorm reads the batch; level 3 holds without.
 
     Returns:
         the tokens [B,h,w,D], and `Parts` with masks of zeros and ones as assignment and background, the
-        proposal's similarity, and no scores.
+        proposal's similarity, and no scores. With surroundings K + 1 parts, no background, and a similarity of
+        zero for the last.
 
     Raises:
         UserError: an image that is not cut into square cells by the masks, a width that heads do not divide, no
-            block.
+            layer, surroundings of parts without a background.
 
     Example:
         >>> image, masks = jnp.ones((2, 16, 16, 3)), jnp.ones((2, 1, 4, 4))
@@ -179,25 +235,35 @@ class Isolated(nn.Module):
     Source: iFAM (Aniraj et al. 2025, arXiv 2506.08915), a second stage that attends to selected patches only,
     trained jointly with the first, which has a classifier too; patch tokens, ViT (Dosovitskiy et al. 2021).
     Departures: iFAM's second stage separates the selected regions from the background, its parts see each other;
-    here each part sees itself alone. Cosine attention (see `attend`); small and trained from scratch.
+    here each part sees itself alone. Convolutions first, which the transformer lacks and small data needs (as in
+    CMT, Guo et al. 2022). Cosine attention (see `attend`); small and trained from scratch.
     """
 
     width: int = 64
     depth: int = 2
     heads: int = 2
+    convolutions: int = 0
+    surroundings: bool = False
     dtype: Any = jnp.float32
-    read_out = staticmethod(readout.area_mean)
+    read_out = staticmethod(readout.mask_mean)
 
     @nn.compact
     def __call__(self, image: jax.Array, proposal: Parts, train: bool) -> tuple[jax.Array, Parts]:
         """Encodes the image part by part."""
-        if self.depth < 1 or self.heads < 1 or self.width % self.heads:
-            found = f"width {self.width}, depth {self.depth}, {self.heads} heads"
+        if self.depth + self.convolutions < 1 or self.heads < 1 or self.width % self.heads:
+            layers = f"depth {self.depth}, {self.convolutions} pairs of convolutions"
+            found = f"width {self.width}, {layers}, {self.heads} heads"
             raise UserError(f"isolated: {found}; expected a block and a width that is a multiple of the heads")
         masks, background = harden(proposal.assignment, proposal.background)
-        tokens = self._encode(image, masks)
+        similarity = proposal.similarity
+        if self.surroundings:
+            if background is None:
+                raise UserError("isolated: surroundings of parts that take every location; expected a background")
+            masks, background = jnp.concatenate([masks, background[:, None]], 1), None
+            similarity = jnp.concatenate([similarity, jnp.zeros_like(similarity[:, :1])], 1)
+        tokens = self._encode(image, masks, train)
         parts = Parts(
-            similarity=proposal.similarity,
+            similarity=similarity,
             assignment=masks,
             background=background,
             vectors=self.read_out(tokens, masks),
@@ -207,19 +273,23 @@ class Isolated(nn.Module):
         )
         return tokens, parts
 
-    def _encode(self, image: jax.Array, masks: jax.Array) -> jax.Array:
+    def _encode(self, image: jax.Array, masks: jax.Array, train: bool) -> jax.Array:
         """Tokens f32 [B,h,w,D] that have seen the pixels of their own part."""
         batch, _, h, w = masks.shape
         height, width = image.shape[1:3]
         if height % h or width % w or height // h != width // w:
             raise UserError(f"image of {height}x{width} and masks of {h}x{w}; expected the same multiple of each side")
-        x = patches(image.astype(self.dtype), height // h).reshape(batch, h * w, -1)
+        x = patches(image.astype(self.dtype), height // h)
         place = self.param("position", nn.initializers.normal(0.02), (h * w, self.width))
-        x = nn.Dense(self.width, dtype=self.dtype, name="embedding")(x) + place.astype(self.dtype)
+        x = nn.Dense(self.width, dtype=self.dtype, name="embedding")(x)
+        x = x + place.astype(self.dtype).reshape(h, w, self.width)
         rest = jnp.full_like(masks[:, :1], 0.5)  # wins where no mask is one: the background's own label
         labels = jnp.argmax(jnp.concatenate([masks, rest], 1), 1)
+        for i in range(self.convolutions):
+            x = Convolutions(self.dtype, name=f"convolutions_{i}")(x, labels, train)
+        x, labels = x.reshape(batch, h * w, self.width), labels.reshape(batch, h * w)
         for i in range(self.depth):
-            x = Block(self.heads, self.dtype, name=f"block_{i}")(x, labels.reshape(batch, h * w))
+            x = Block(self.heads, self.dtype, name=f"block_{i}")(x, labels)
         x = nn.LayerNorm(dtype=jnp.float32, name="norm")(x)
         return x.reshape(batch, h, w, self.width)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -40,6 +41,9 @@ class Run:
         """f64 [E] of each episode; [1], the row's value, where a run has no episodes (the official one-shot runs)."""
         found = self.episodes.get(name)
         return np.array([self.row(name).value]) if found is None else np.asarray(found, np.float64)
+
+
+OF_ONE_PART = re.compile(r"parts/(\d+/|first$)")
 
 
 def merge(runs: Sequence[Run]) -> Run:
@@ -229,12 +233,13 @@ def _slug(name: str) -> str:
 def seed_means(presets: Mapping[str, Sequence[Run]]) -> dict[str, float]:
     """Means over the seeds, and standard deviations, of the results that all runs of a preset have.
 
-    The ends of each run's own interval are left out: their mean is the end of no interval.
+    The ends of each run's own interval are left out: their mean is the end of no interval. So are numbers of one
+    part, since part 3 of two runs is not the same part.
     """
     made: dict[str, float] = {}
     for preset, runs in presets.items():
         for name in runs[0].results:
-            if name.endswith(("_low", "_high")):
+            if name.endswith(("_low", "_high")) or OF_ONE_PART.match(name):
                 continue
             values = [run.results.get(name) for run in runs]
             known = [value for value in values if value is not None]

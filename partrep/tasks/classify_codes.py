@@ -12,9 +12,10 @@ from partrep.data import birds
 from partrep.data.imageset import Batch
 from partrep.data.pipeline import EvalBatches
 from partrep.evaluate.predict import predict
+from partrep.losses.disentanglement import gaussian_kl
 from partrep.metrics.bits import bits_per_part
 from partrep.metrics.disentanglement import part_dci
-from partrep.metrics.reconstruction import psnr
+from partrep.metrics.reconstruction import linear_reconstruction, psnr
 from partrep.tasks.classify import Classify
 from partrep.train import sharding
 from partrep.train.state import Tree
@@ -24,7 +25,10 @@ MOST = 1960
 
 
 def code_scores(task: Classify, variables: Tree) -> dict[str, float]:
-    """Part-level disentanglement, and where codes are bits their entropy, where the model paints its error.
+    """Part-level disentanglement, what a line reads of the pixels, how many bits a part says, what the model paints.
+
+    Of codes that are -1 or 1 the bits are their entropy, of random codes the divergence from noise, which bounds what
+    they say; other codes are real numbers and have no such bound.
 
     The birds are test images of the world whose six part values are drawn independently of each other, so that no
     code can say one value by way of another.
@@ -39,9 +43,16 @@ def code_scores(task: Classify, variables: Tree) -> dict[str, float]:
         made |= {f"codes/{name}": float(getattr(scores, name)) for name in scores._fields[:3]}
     if np.isin(codes, (-1, 1)).all():
         made["codes/bits_a_part"] = float(bits_per_part(codes).mean())
+    elif "nats" in found:
+        made["codes/bits_a_part"] = float(found["nats"].mean() / np.log(2) / codes.shape[1])
+    seen, images = np.split(found["image"], [half])
+    painted = {
+        "mean_psnr": np.broadcast_to(seen.mean(0), images.shape),
+        "linear_psnr": linear_reconstruction(codes[:half], seen, codes[half:]),
+    }
     if "painted" in found:
-        made["codes/psnr"] = float(psnr(found["image"], found["painted"]).mean())
-    return made
+        painted["psnr"] = found["painted"][half:]
+    return made | {f"codes/{name}": float(psnr(images, each).mean()) for name, each in painted.items()}
 
 
 def _independent(task: Classify):
@@ -67,9 +78,11 @@ def _apply(task: Classify):
         nothing = jnp.full((batch["keys"].shape[0], len(birds.PARTS)), -1)  # any value, drawn with the image
         shown = birds.render(world, birds.sample(world, batch["keys"], nothing), side)
         outputs = task.outputs(variables, shown.image)
-        made = {"codes": outputs.codes, "values": shown.attributes}
+        made = {"codes": outputs.codes, "values": shown.attributes, "image": shown.image}
+        if outputs.posterior is not None:
+            made["nats"] = gaussian_kl(outputs.posterior.mean, outputs.posterior.log_variance)
         if outputs.reconstruction is not None:
-            made |= {"image": shown.image, "painted": outputs.reconstruction.image}
+            made["painted"] = outputs.reconstruction.image
         return made
 
     return apply

@@ -20,7 +20,7 @@ from partrep.losses.equivariance import equivariance
 from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.occurrence import beta_quantiles, occurrence, smoothed_occurrence
 from partrep.losses.presence import background_presence
-from partrep.losses.prototypes import cluster, separation, wrong_class_l1
+from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.models.outputs import PartOutputs
@@ -231,6 +231,9 @@ TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     "alignment": _alignment,
     "assignment_agreement": _assignment_agreement,
     "background_presence": _background_presence,
+    "class_orthonormality": lambda seen: class_orthonormality(
+        seen.params["method"]["prototypes"], seen.config["model"]["method"]["per_class"]
+    ),
     "class_usage": lambda seen: class_usage(seen.params["head"]["kernel"]),
     "cluster": _cluster,
     "code_decorrelation": lambda seen: code_decorrelation(seen.outputs.codes),

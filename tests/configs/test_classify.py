@@ -112,10 +112,16 @@ def test_the_objective_is_the_mean_or_the_worse_of_two_groups():
 
 
 def test_prototypes_by_cosine_are_renormalised_where_they_move():
-    made, before = classify.get_config("prototypes,similarity=cosine"), MADE["prototypes"]
+    made, before = MADE["prototypes"], classify.get_config("prototypes,similarity=distance")
     assert (made.model.method.similarity, before.model.method.similarity) == ("cosine", "distance")
     moving = {name for name, stage in made.stages.items() if stage.get("renormalise", False)}
-    assert moving == {"warm", "joint"} and not any("renormalise" in stage for stage in before.stages.values())
+    assert moving == {"warm", "joint"}
+    assert {name: stage["at_end"] for name, stage in made.stages.items() if stage["at_end"]} == {
+        "warm": "push", "joint": "push",
+    }  # fmt: skip
+    assert before.stages.joint.at_end == "push" and before.stages.last.at_end == "prune"
+    assert made.losses.class_orthonormality > 0 == before.losses.class_orthonormality
+    assert not any("renormalise" in stage for stage in before.stages.values())
 
 
 def test_recombination_takes_the_place_of_warps():

@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from partrep.losses import alignment, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
+from partrep.losses import alignment, class_orthonormality, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
 
@@ -32,6 +32,7 @@ def losses(params, b):
         "group_dro": group_dro(d.mean(1), b["labels"], np.full(3, 1 / 3, np.float32), 0.5, where)[0],
         "tanh_presence": tanh_presence(0.2 * d, where),
         "wrong_class_l1": wrong_class_l1(params["kernel"], classes),
+        "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
 
 def everything(params, b):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from partrep.losses import cluster, separation, wrong_class_l1
+from partrep.losses import class_orthonormality, cluster, separation, wrong_class_l1
 
 RNG = np.random.default_rng(5)
 CLASSES = np.array([0, 0, 1, 1, 2, 2])
@@ -79,3 +79,18 @@ def test_bad_shapes_are_named():
         separation(jnp.ones((4, 6)), CLASSES, LABELS, jnp.ones(5))
     with pytest.raises(ValueError, match="wrong_class_l1: prototype_classes"):
         wrong_class_l1(jnp.ones((5, 3)), CLASSES)
+
+
+def test_orthonormality_of_the_prototypes_of_a_class(matches):
+    prototypes = RNG.normal(size=(6, 5))
+
+    def loops(p):
+        return np.mean([((p[c : c + 3] @ p[c : c + 3].T - np.eye(3)) ** 2).sum() for c in (0, 3)])
+
+    matches(lambda p: class_orthonormality(p, 3), loops, prototypes)
+    basis = np.linalg.qr(RNG.normal(size=(5, 5)))[0]
+    assert float(class_orthonormality(jnp.float32(basis[[0, 1, 1, 0]]), 2)) < 1e-10  # of one class alone
+    assert float(class_orthonormality(jnp.float32(basis[[0, 0, 0, 3, 3, 3]]), 3)) == pytest.approx(6.0, rel=1e-5)
+    for wrong in (4, 0):
+        with pytest.raises(ValueError, match=f"6 prototypes, {wrong} a class"):
+            class_orthonormality(jnp.ones((6, 5)), wrong)

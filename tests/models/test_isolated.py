@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from partrep import UserError
-from partrep.models.isolated import Isolated, attend, harden, regions
+from partrep.models.isolated import Isolated, attend, harden, own_neighbours, regions
 from partrep.models.part_model import build
 
 K, C = 3, 5
@@ -17,7 +17,7 @@ CONFIG = {
     "method": {"name": "landmarks", "parts": K},
     "bottleneck": {"name": "standardised"},
     "head": {"name": "concat"},
-    "readout": {"name": "isolated", "width": 8, "depth": 2, "heads": 2},
+    "readout": {"name": "isolated", "width": 8, "depth": 2, "heads": 2, "convolutions": 1},
     "proposal_head": {"name": "linear"},
 }
 
@@ -64,6 +64,59 @@ def test_pixels_outside_a_part_change_no_bit_of_its_contribution(run, part, nois
     np.testing.assert_array_equal(before.parts.vectors[:, part], after.parts.vectors[:, part])
     others = [k for k in range(K) if k != part]
     assert (np.asarray(share)[:, others] != np.asarray(changed)[:, others]).any(-1).all()
+
+
+def test_surroundings_are_one_more_part_that_reads_what_no_mask_covers(run):
+    _, variables, image, masks, explained = run
+    before = explained(image, masks)[0]
+    module = Isolated(width=8, depth=2, convolutions=1, surroundings=True)
+    inner = {collection: tree["readout"] for collection, tree in variables.items()}
+    read = jax.jit(lambda image: module.apply(inner, (image - 0.5) / 0.25, regions(masks), False)[1])
+    parts, rest = read(image), 1 - masks.sum(1)
+    assert parts.background is None and parts.similarity.shape == parts.assignment.shape == (2, K + 1, 6, 6)
+    np.testing.assert_array_equal(parts.assignment[:, K], rest)
+    np.testing.assert_allclose(parts.vectors[:, :K], before.parts.vectors, rtol=1e-5, atol=1e-6)
+    here = (before.features * rest[..., None]).sum((1, 2)) / rest.sum((1, 2))[:, None]
+    np.testing.assert_allclose(parts.vectors[:, K], here, rtol=1e-4, atol=1e-5)
+    noise = np.random.default_rng(7).uniform(size=image.shape).astype(np.float32)
+    changed = read(np.where(pixels(rest[:, None])[:, 0], image, noise)).vectors
+    np.testing.assert_array_equal(changed[:, K], parts.vectors[:, K])
+    assert (np.asarray(changed)[:, :K] != np.asarray(parts.vectors)[:, :K]).any(-1).all()
+
+
+def test_a_model_with_surroundings_reads_its_own_masks():
+    model = build({**CONFIG, "readout": {**CONFIG["readout"], "surroundings": True}}, classes=C)
+    image = np.random.default_rng(1).uniform(size=(2, 24, 24, 3)).astype(np.float32)
+    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, True))(image)
+
+    @jax.jit
+    def both(image):
+        out = model.apply(variables, image, False)
+        return out, model.apply(variables, image, out.parts.assignment, method="from_masks")
+
+    out, given = both(image)
+    assert out.codes.shape[1] == K + 1 and out.proposal.assignment.shape[1] == K
+    np.testing.assert_array_equal(out.codes, given.codes)
+    taking_all = {**CONFIG, "method": {"name": "slots", "parts": K}, "readout": {"name": "isolated", "surroundings": True}}
+    with pytest.raises(UserError, match="parts that take every location"):
+        jax.eval_shape(lambda: build(taking_all, classes=C).init(jax.random.key(0), image, True))
+
+
+def test_neighbours_of_the_own_part_alone_make_a_convolution_of_each_part_by_itself():
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(2, 5, 4, 3)).astype(np.float32), rng.integers(0, 3, (2, 5, 4))
+    kernel = rng.normal(size=(3, 3, 3, 2)).astype(np.float32)
+
+    @jax.jit
+    def both(x, labels):
+        def convolved(k):
+            own = (labels == k)[..., None]
+            y = jax.lax.conv_general_dilated(own * x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            return own * y
+
+        return own_neighbours(x, labels) @ kernel.reshape(27, 2), sum(convolved(k) for k in range(3))
+
+    np.testing.assert_allclose(*both(x, labels), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("part", range(K))
@@ -143,7 +196,9 @@ def test_the_model_reads_its_own_masks(run):
     assert ((shares > 0) & (shares < 1)).any()
     chosen = np.concatenate([out.parts.assignment, out.parts.background[:, None]], 1)
     np.testing.assert_array_equal(chosen, np.arange(K + 1)[:, None, None] == shares.argmax(1)[:, None])
-    np.testing.assert_allclose(out.parts.vectors, np.einsum("bkhw,bhwd->bkd", chosen[:, :K], out.features) / 36, atol=1e-5)
+    covered = np.maximum(chosen[:, :K].sum((2, 3)), 1)[..., None]
+    sums = np.einsum("bkhw,bhwd->bkd", chosen[:, :K], out.features)
+    np.testing.assert_allclose(out.parts.vectors, sums / covered, atol=1e-5)
 
 
 def test_gradients_reach_the_part_method_and_are_finite(run):
@@ -179,8 +234,25 @@ def test_hard_masks_are_exact_and_have_the_gradient_of_the_shares():
     np.testing.assert_array_equal(everything.sum(1), 1)
 
 
-def oracle(params, patches, place, heads):
-    """The transformer on the tokens of one part, float64: patches [n,P], place [n,D] -> [n,D]."""
+def convolve(params, statistics, x, cells):
+    """The residual convolutions on the cells of one part, float64: [n,D] at cells [n,2] -> [n,D]."""
+    where, y = {tuple(cell): i for i, cell in enumerate(cells)}, x
+    for i in range(2):
+        kernel = np.float64(params[f"convolution_{i}"]["kernel"]).reshape(3, 3, x.shape[1], -1)
+        total = np.zeros_like(y)
+        for cell, j in where.items():
+            for dy in range(3):
+                for dx in range(3):
+                    other = where.get((cell[0] + dy - 1, cell[1] + dx - 1))
+                    total[j] += 0 if other is None else y[other] @ kernel[dy, dx]
+        p, s = params[f"BatchNorm_{i}"], statistics[f"BatchNorm_{i}"]
+        total = (total - s["mean"]) / np.sqrt(np.float64(s["var"]) + 1e-5) * p["scale"] + p["bias"]
+        y = np.maximum(total if i == 0 else x + total, 0)
+    return y
+
+
+def oracle(params, statistics, patches, place, cells, heads):
+    """The encoder on the tokens of one part, float64: patches [n,P], place [n,D], cells [n,2] -> [n,D]."""
     def dense(x, p):
         return x @ np.float64(p["kernel"]) + np.float64(p.get("bias", 0))
 
@@ -192,6 +264,7 @@ def oracle(params, patches, place, heads):
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
     x = dense(patches, params["embedding"]) + place
+    x = convolve(params["convolutions_0"], statistics["convolutions_0"], x, cells)
     for i in range(2):
         block = params[f"block_{i}"]
         q, k, v = np.split(dense(norm(x, block["attention_norm"]), block["query_key_value"]), 3, -1)
@@ -207,15 +280,18 @@ def oracle(params, patches, place, heads):
 
 def test_masking_equals_running_on_the_tokens_of_the_part_alone(run):
     _, variables, image, masks, explained = run
-    params = jax.tree.map(np.asarray, variables["params"]["readout"])
+    params, statistics = (
+        jax.tree.map(np.asarray, variables[collection]["readout"]) for collection in ("params", "batch_stats")
+    )
     vectors, tokens = explained(image, masks)[0].parts.vectors, explained(image, masks)[0].features
     cells = np.float64((image - 0.5) / 0.25).reshape(2, 6, 4, 6, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 36, 48)
     for b in range(2):
         for k in range(K):
             own = np.flatnonzero(masks[b, k].ravel())
-            alone = oracle(params, cells[b, own], np.float64(params["position"][own]), heads=2)
+            place = np.float64(params["position"][own])
+            alone = oracle(params, statistics, cells[b, own], place, np.argwhere(masks[b, k]), heads=2)
             np.testing.assert_allclose(tokens[b].reshape(36, -1)[own], alone, rtol=1e-3, atol=1e-4)
-            np.testing.assert_allclose(vectors[b, k], alone.sum(0) / 36, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(vectors[b, k], alone.mean(0), rtol=1e-3, atol=1e-4)
 
 
 def test_sharp_attention_is_finite_with_its_gradient():
@@ -231,8 +307,8 @@ def test_sharp_attention_is_finite_with_its_gradient():
 @pytest.mark.parametrize(
     "fields, image, message",
     [
-        ({"width": 9}, (24, 24), "width 9, depth 2, 2 heads; expected"),
-        ({"depth": 0}, (24, 24), "depth 0"),
+        ({"width": 9}, (24, 24), "width 9, depth 2, 0 pairs of convolutions, 2 heads; expected"),
+        ({"depth": 0}, (24, 24), "depth 0, 0 pairs of convolutions"),
         ({}, (25, 24), "image of 25x24 and masks of 6x6"),
         ({}, (24, 48), "image of 24x48 and masks of 6x6"),
     ],

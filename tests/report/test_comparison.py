@@ -160,3 +160,10 @@ def test_without_other_presets_the_nearest_rival_is_named(presets):
     rows = compare({"parts": presets["parts"]})
     assert "from global pooling" in comparison.conclusion(rows, [])
     assert "from raw pixels" in comparison.conclusion(rows, [], "error", lower_is_better=True)
+
+
+def test_numbers_of_one_part_are_not_averaged_over_runs_in_which_it_is_another():
+    results = {"parts/3/reliance": 0.5, "parts/first": 3.0, "parts/first_off/test/accuracy": 0.25, "test/accuracy": 1.0}
+    runs = [make_run("a", {"model": np.ones(4)}, "model", results=results) for _ in range(2)]
+    means = {name for name in seed_means({"a": runs}) if name.startswith("mean/")}
+    assert means == {"mean/a/parts/first_off/test/accuracy", "mean/a/test/accuracy"}

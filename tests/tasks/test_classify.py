@@ -64,7 +64,7 @@ def moved(warp, images):
 
 
 def test_the_stages_come_in_order_and_move_what_they_say(small):
-    task = small("prototypes")
+    task = small("prototypes,similarity=distance")
     made = classify.stages(task)
     assert [(stage.name, stage.until_step) for stage in made] == [("warm", 2), ("joint", 4), ("last", 6), ("pruned", 8)]
     params = jax.eval_shape(task.init, KEY)["params"]
@@ -81,7 +81,7 @@ def test_the_stages_come_in_order_and_move_what_they_say(small):
 
 
 def test_a_stage_without_steps_is_left_out_and_an_unknown_one_named(small):
-    task = small("prototypes")
+    task = small("prototypes,similarity=distance")
     task.config["stages"]["last"]["steps"] = 0
     assert [(stage.name, stage.until_step) for stage in classify.stages(task)] == [("warm", 2), ("joint", 4), ("pruned", 6)]
     task.config["stages"]["joint"]["at_end"] = "pull"
@@ -321,8 +321,8 @@ def test_views_of_another_kind_are_named(landmarks_seen, exclusive_seen):
 
 def test_cluster_and_separation_read_the_distances_of_the_preset_s_similarity(small):
     for argument, worth in (
-        ("prototypes", lambda s: (1 - 1e-4) / np.expm1(s) - 1e-4),
-        ("prototypes,similarity=cosine", lambda s: 1 - s),
+        ("prototypes,similarity=distance", lambda s: (1 - 1e-4) / np.expm1(s) - 1e-4),
+        ("prototypes", lambda s: 1 - s),
     ):
         seen = seen_of(small(argument))
         distances = worth(np.asarray(seen.outputs.parts.similarity, np.float64).max((2, 3)))
@@ -413,7 +413,7 @@ def test_groupdro_weighs_the_groups_and_remembers(small):
 def test_the_weights_of_groups_go_on_from_stage_to_stage(small):
     first, *others = classify.stages(small("prototypes,objective=groupdro"))
     assert first.init_loss_state(None)["group_weights"].tolist() == [0.5, 0.5]
-    assert [stage.init_loss_state for stage in others] == [None] * 3
+    assert others and all(stage.init_loss_state is None for stage in others)
     assert all(stage.init_loss_state is None for stage in classify.stages(small("prototypes")))
 
 

@@ -37,12 +37,13 @@ def class_tied_kernel(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32)
 class ClassTied(nn.Module):
     """A linear classifier over class-tied prototypes: logits = sum_p s_p w_p, no bias.
 
-    Linear in the codes: contributions s_p w_p are exact. w [P,C] starts at +1 for the prototype's own class and at
-    -0.5 for every other. The classes are those of `partrep.parts.queries.class_tied`, in equal numbers.
+    Linear in the codes: contributions s_p w_p are exact. w [P,C] starts at `scale` for the prototype's own class and
+    at -0.5 `scale` for every other. The classes are those of `partrep.parts.queries.class_tied`, in equal numbers.
     Source: Chen et al., This Looks Like That (NeurIPS 2019), section 2.2.
 
     Attributes:
         classes: C.
+        scale: 1 for scores without an upper bound (the source); cosines, at most one, need more to tell classes apart.
 
     >>> head = ClassTied(classes=2)
     >>> codes, presence = jnp.array([[[3.0], [1.0]]]), jnp.ones((1, 2))
@@ -52,13 +53,17 @@ class ClassTied(nn.Module):
     """
 
     classes: int
+    scale: float = 1.0
     linear_in_codes = True
 
     @nn.compact
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The scores [B,P] and the weights [P,C]."""
         scores = _scores("class_tied", codes)
-        return scores, self.param("kernel", class_tied_kernel, (scores.shape[1], self.classes))
+        return scores, self.param("kernel", self._start, (scores.shape[1], self.classes))
+
+    def _start(self, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        return self.scale * class_tied_kernel(key, shape)
 
     def __call__(self, codes: jax.Array, presence: jax.Array, train: bool) -> jax.Array:
         """[B,P,1], [B,P] -> [B,C]."""

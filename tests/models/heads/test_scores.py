@@ -42,6 +42,8 @@ def test_at_the_start_a_prototype_votes_for_its_class_and_against_the_others():
     np.testing.assert_array_equal(variables["params"]["kernel"], expected)
     own = CODES.reshape(B, C, 2).sum(2)
     np.testing.assert_allclose(logits, 1.5 * own - 0.5 * own.sum(1, keepdims=True), rtol=1e-5)
+    louder = HEADS["class_tied"](classes=C, scale=10.0).init(jax.random.key(0), CODES, PRESENCE, False)
+    np.testing.assert_array_equal(louder["params"]["kernel"], 10 * np.float32(expected))
 
 
 def test_at_the_start_every_part_speaks_for_every_class():
