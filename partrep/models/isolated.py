@@ -179,7 +179,7 @@ class Block(nn.Module):
 
 
 class Isolated(nn.Module):
-    """Reads each part from its own pixels: `v_k = sum_n m_kn z_n / max(sum_n m_kn, 1)`.
+    """Reads each part from its own pixels: `v_k = (1/N) sum_n m_kn z_n`.
 
     The part method's assignment is made hard (`harden`); the image is cut into disjoint cells of pixels, one a
     location of the masks; residual convolutions that see the cells of their own part alone (`own_neighbours`), then
@@ -194,10 +194,11 @@ class Isolated(nn.Module):
     A part with no location has the vector zero, exactly; its code is then the bottleneck's constant (zero with
     `identity`), and so its contribution is a constant that no image changes.
 
-    The mean over the mask, and not over the image: what a part says does not grow with how much of it is shown. An
-    empty mask is divided by one, not by nothing, and its gradient stays that of one location.
+    The area mean, and not the mean over the part: an absent part adds exactly zero, and its gradient to the masks
+    is as large as that of any part. Divided by the mask's own size, where that is one location or more, small masks
+    pull harder, and both stages learn less (docs/study.md).
 
-    Gradients reach the part method through the masks in this mean alone, as if each `z_n` stood for whichever
+    Gradients reach the part method through the masks in the area mean alone, as if each `z_n` stood for whichever
     part takes it; the masks of attention and convolutions have none.
 
     Forward and backward on two CPU cores (batch 64, 64x64 to 16x16x64, CPU time over two, where PatchNet takes
@@ -209,7 +210,7 @@ class Isolated(nn.Module):
         heads: of the attention.
         convolutions: residual pairs of 3x3 convolutions before them, with BatchNorm; 1 layer at least of both kinds.
         surroundings: whether what belongs to no part is read as one more.
-        dtype: of the computation; attention weights, parameters and the mean are float32.
+        dtype: of the computation; attention weights, parameters and the area mean are float32.
 
     Call:
         image: f32 [B,H,W,C], standardised.
@@ -245,7 +246,7 @@ class Isolated(nn.Module):
     convolutions: int = 0
     surroundings: bool = False
     dtype: Any = jnp.float32
-    read_out = staticmethod(readout.mask_mean)
+    read_out = staticmethod(readout.area_mean)
 
     @nn.compact
     def __call__(self, image: jax.Array, proposal: Parts, train: bool) -> tuple[jax.Array, Parts]:

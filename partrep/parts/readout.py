@@ -78,33 +78,6 @@ def weighted_mean(features: jax.Array, assignment: jax.Array) -> jax.Array:
     return _sum(features, assignment) / jnp.maximum(_mass(assignment), SMALLEST_MASS)[..., None]
 
 
-def mask_mean(features: jax.Array, masks: jax.Array) -> jax.Array:
-    """The mean over a mask of whole locations, `v_k = sum_n m_kn z_n / max(sum_n m_kn, 1)`.
-
-    Unlike the area mean it says nothing of how much the mask covers, and unlike `weighted_mean` its gradient is
-    bounded: an empty mask gives exactly zero, and one location that is added to it counts as one.
-
-    Args:
-        features: [B,h,w,D], `z`.
-        masks: [B,K,h,w] of zeros and ones, `m`.
-
-    Returns:
-        f32 [B,K,D]; zero where the mask is empty.
-
-    Raises:
-        ValueError: shapes that do not agree.
-
-    Example:
-        >>> mask_mean(jnp.array([[[[2.0], [4.0], [9.0]]]]), jnp.array([[[[1.0, 1.0, 0.0]], [[0.0] * 3]]])).tolist()
-        [[[3.0], [0.0]]]
-
-    Source: masked average pooling, SG-One (Zhang et al. 2020), equation 1.
-    Departures: the one in the denominator.
-    """
-    _check("mask_mean", features, masks)
-    return _sum(features, masks) / jnp.maximum(_mass(masks), 1.0)[..., None]
-
-
 def standardised_mean(features: jax.Array, assignment: jax.Array) -> jax.Array:
     """The mean of standardised features, `v_k = sum_n a_kn (z_n - mean z_n) / deviation z_n / sum_n a_kn`.
 

@@ -40,10 +40,6 @@ ORACLES = {
         lambda z, a, k: np.average(z, axis=0, weights=a),
         lambda: readout.weighted_mean(Z, ASSIGN),
     ),
-    "mask_mean": (
-        lambda z, a, k: z[a > 0.2].mean(0) if (a > 0.2).any() else np.zeros(D),
-        lambda: readout.mask_mean(Z, jnp.float32(ASSIGN > 0.2)),
-    ),
     "residual": (
         residual_oracle,
         lambda: readout.residual(Z, ASSIGN, jnp.float32(QUERIES), jnp.float32(SCALE)),
@@ -93,8 +89,7 @@ def test_an_absent_part_gives_zero_and_finite_gradients():
     absent = ASSIGN.at[:, 1].set(0.0)
 
     def everything(z, a):
-        vectors = [each(z, a) for each in (readout.area_mean, readout.weighted_mean, readout.mask_mean)]
-        vectors.append(readout.residual(z, a, QUERIES))
+        vectors = [readout.area_mean(z, a), readout.weighted_mean(z, a), readout.residual(z, a, QUERIES)]
         return jnp.stack(vectors), readout.centroid(a)
 
     vectors, centroid = everything(Z, absent)
