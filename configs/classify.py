@@ -315,6 +315,7 @@ ON_GIVEN_FEATURES: dict[str, dict[str, float]] = {
     "assigned": {RATE: 6e-3, "losses.assignment_agreement": 0.0},
     "gap": {RATE: 6e-3, "label_smoothing": 0.1},
     "ca_stream": {RATE: 2e-2, "label_smoothing": 0.0},
+    "prototypes": {RATE: 2e-2, "losses.separation": -0.08},
 }
 
 # What `launch.tune` tries of each preset: six settings each, chosen by accuracy on validation images.
