@@ -204,7 +204,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     task = planned[0].config.task
     further = SECTIONS.get(task, lambda runs: ())(runs)
     provenance = origin(planned)
-    others = [row.name for row in rows if any(row.name.startswith(f"{name}: ") for name in presets[1:])]
+    others = [comparison.label(name, runs[name][0].main) for name in presets[1:]]
     seeds = ", ".join(dict.fromkeys(str(run.seed) for run in by_preset[presets[0]]))
     page = ComparePage(
         title=f"{' and '.join(presets)} under the same seeds",

@@ -43,6 +43,7 @@ class Run:
         return np.array([self.row(name).value]) if found is None else np.asarray(found, np.float64)
 
 
+WHOLE = "model"  # the only reader of a classifier
 OF_ONE_PART = re.compile(r"parts/(\d+/|first$)")
 
 
@@ -115,13 +116,14 @@ def paired(first: np.ndarray, second: np.ndarray) -> Interval | None:
 def compare(presets: Mapping[str, Sequence[Run]]) -> tuple[Result, ...]:
     """The rows of the comparison: the readers of the first preset, and of each other preset its main reader.
 
-    The first preset's main reader comes last; every other row carries its paired difference from it.
+    The first preset's main reader comes last; every other row carries its paired difference from it. A reader that is
+    the whole model goes by the name of its preset.
     """
     check_same_data([run for runs in presets.values() for run in runs])
     first = next(iter(presets))
     main = presets[first][0].main
     shown = [(row.name, first, row.name) for row in presets[first][0].rows if row.name != main]
-    shown += [(f"{name}: {runs[0].main}", name, runs[0].main) for name, runs in presets.items() if name != first]
+    shown += [(label(name, runs[0].main), name, runs[0].main) for name, runs in presets.items() if name != first]
     reference = table(presets[first], main)
     rows = [
         dataclasses.replace(
@@ -131,10 +133,20 @@ def compare(presets: Mapping[str, Sequence[Run]]) -> tuple[Result, ...]:
         for label, preset, name in shown
     ]
     rows = [
-        dataclasses.replace(row, note="a training of its own") if preset != first else row
+        dataclasses.replace(row, note="a run of its own") if preset != first else row
         for row, (_, preset, _) in zip(rows, shown)
     ]
-    return (*rows, dataclasses.replace(_row(main, presets[first], main, None), reference=True))
+    name = first if main == WHOLE else main
+    return (*rows, dataclasses.replace(_row(name, presets[first], main, None), reference=True))
+
+
+def label(preset: str, reader: str) -> str:
+    """How the table calls the main reader of a preset that is not the first.
+
+    >>> label("gap", "global pooling"), label("gap", "model")
+    ('gap: global pooling', 'gap')
+    """
+    return preset if reader == WHOLE else f"{preset}: {reader}"
 
 
 def _row(label: str, runs: Sequence[Run], name: str, reference: np.ndarray | None) -> Result:

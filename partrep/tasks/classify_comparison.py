@@ -24,7 +24,8 @@ SUMMARY = {
     "parameters": ("", "in thousands"),
     "seconds": ("", "of the run with its evaluation"),
 }
-LOWER_IS_BETTER = frozenset({"keypoint error", "interaction", "background", "parameters", "seconds"})
+LOWER_IS_BETTER = frozenset({"keypoint error", "interaction", "background", "seconds"})
+DIRECTIONLESS = frozenset({"level", "parameters"})
 
 
 def sections(presets: Mapping[str, Sequence[Run]]) -> tuple[tuple[str, Discovery], ...]:
@@ -52,7 +53,7 @@ def summary(presets: Mapping[str, Sequence[Run]]) -> Discovery:
         )
     descriptions = {name: text for name, (_, text) in SUMMARY.items()}
     note = "Means over seeds, intervals over seeds (Student's t)."
-    return Discovery(tuple(rows), LOWER_IS_BETTER, descriptions, note)
+    return Discovery(tuple(rows), LOWER_IS_BETTER, descriptions, note, DIRECTIONLESS)
 
 
 def _numbers(run: Run) -> dict[str, float]:

@@ -209,8 +209,8 @@ def test_the_worlds_of_a_seed_count_as_one_run(tmp_path, monkeypatch, capsys):
     call(tmp_path, f"--config={CLASSIFY}:smoke", "--presets=slots,gap", "--seeds=0,1", "--worlds=100,101")
     saved = json.loads((tmp_path / "work" / "compare.json").read_text())
     # Classes 0.25 and 0.5, worlds 100 and 101, seeds 0 and 1: means over all of them.
-    assert saved["test/model/accuracy"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.005)
-    assert saved["test/model_minus_gap_model"] == pytest.approx(0.25)
+    assert saved["test/slots/accuracy"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.005)
+    assert saved["test/slots_minus_gap"] == pytest.approx(0.25)
     assert saved["test/model/accuracy_run1"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.01)
     assert not any(name.startswith("novel/") for name in saved)
     assert saved["mean/slots/model/parameters"] == pytest.approx(2100.5)

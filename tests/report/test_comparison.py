@@ -44,7 +44,7 @@ def test_rows_are_the_first_presets_readers_and_the_others_main_ones(presets):
     rows = compare(presets)
     assert [row.name for row in rows] == ["raw pixels", "global pooling", "gap: global pooling", "parts"]
     assert [row.reference for row in rows] == [False, False, False, True]
-    assert rows[2].note == "a training of its own"
+    assert rows[2].note == "a run of its own"
 
 
 def test_intervals_are_over_seeds_and_episodes_and_differences_paired(presets):
@@ -167,3 +167,10 @@ def test_numbers_of_one_part_are_not_averaged_over_runs_in_which_it_is_another()
     runs = [make_run("a", {"model": np.ones(4)}, "model", results=results) for _ in range(2)]
     means = {name for name in seed_means({"a": runs}) if name.startswith("mean/")}
     assert means == {"mean/a/parts/first_off/test/accuracy", "mean/a/test/accuracy"}
+
+
+def test_a_reader_that_is_the_whole_model_goes_by_the_name_of_its_preset():
+    runs = {name: [make_run(name, {"model": np.full(4, value)}, "model")] for name, value in (("a", 0.5), ("b", 0.25))}
+    rows = compare(runs)
+    assert [(row.name, row.reference) for row in rows] == [("b", False), ("a", True)]
+    assert "b/accuracy" in "".join(numbers(rows, "test")) and rows[0].difference == pytest.approx(0.25)
