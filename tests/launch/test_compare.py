@@ -211,7 +211,7 @@ def test_the_worlds_of_a_seed_count_as_one_run(tmp_path, monkeypatch, capsys):
     # Classes 0.25 and 0.5, worlds 100 and 101, seeds 0 and 1: means over all of them.
     assert saved["test/slots/accuracy"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.005)
     assert saved["test/slots_minus_gap"] == pytest.approx(0.25)
-    assert saved["test/model/accuracy_run1"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.01)
+    assert saved["test/slots/accuracy_run1"] == pytest.approx(0.375 + 0.25 + 0.1005 + 0.01)
     assert not any(name.startswith("novel/") for name in saved)
     assert saved["mean/slots/model/parameters"] == pytest.approx(2100.5)
     assert saved["provenance"]["runs"][:4] == [f"{p}-0-world{w}" for w in (100, 101) for p in ("slots", "gap")]
