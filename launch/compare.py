@@ -207,7 +207,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
     others = [comparison.label(name, runs[name][0].main) for name in presets[1:]]
     seeds = ", ".join(dict.fromkeys(str(run.seed) for run in by_preset[presets[0]]))
     page = ComparePage(
-        title=f"{' and '.join(presets)} under the same seeds",
+        title=f"{enumerated(presets)} under the same seeds",
         conclusion=comparison.conclusion(rows, others, shown["measure"], shown["lower_is_better"]),
         results=rows,
         facts={"presets": ", ".join(presets), "seeds": seeds, **facts(runs[presets[0]][0])},
@@ -229,6 +229,16 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         print(f"\n{title}\n{format_scores(table)}")
     print(f"\n{page.conclusion}")
     print(f"report: {path}", flush=True)
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """Words as a sentence lists them.
+
+    >>> enumerated(["gap"]), enumerated(["slots", "gap"]), enumerated(["additive", "slots", "gap"])
+    ('gap', 'slots and gap', 'additive, slots and gap')
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def by_seed(members: Sequence[Planned]) -> list[Any]:
