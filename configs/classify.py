@@ -278,7 +278,7 @@ def _recombine(config: ConfigDict) -> None:
 
 def _isolate(config: ConfigDict) -> None:
     """Level 3: the parts are hard masks, and each is encoded again from its own pixels alone."""
-    config.model.readout = dict(name="isolated", width=64, convolutions=2, depth=1, heads=2, surroundings=False)
+    config.model.readout = dict(name="isolated", width=64, convolutions=2, depth=0, heads=2, surroundings=False)
     # A part that has no cell in any image has no spread: a small epsilon would make its gradient that of all others.
     config.model.bottleneck = dict(BOTTLENECKS["standardised"], epsilon=1e-3)
     config.model.head = dict(name="concat")
