@@ -53,7 +53,7 @@ BOTTLENECKS = {
     "disentangled": dict(name="disentangled", width=16),
     "generative": dict(name="standardised", width=16),
 }
-# Of each bottleneck, beside those of the preset; not tuned, but for bits, which weights of 0.1 keep from telling classes.
+# Of each bottleneck, beside the preset's; not tuned, but for bits, which weights of 0.1 keep from saying classes.
 BOTTLENECK_LOSSES = {
     "binary": dict(bit_balance=0.001, bit_decorrelation=0.001),
     "disentangled": dict(gaussian_kl=0.001, total_correlation=0.01, code_decorrelation=0.1),
