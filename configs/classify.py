@@ -3,7 +3,7 @@
     python -m launch.main --config=configs/classify.py                    landmarks on the embedded birds, no download
     python -m launch.main --config=configs/classify.py:gap                the same network, globally pooled (CAM)
     python -m launch.main --config=configs/classify.py:slots,level=easy
-Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (ProtoPNet), exclusive
+Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, prototypes (TesNet or ProtoPNet), exclusive
 (PIP-Net), regions (Huang and Li), assigned (DP-Net; with labels, Sicre et al.), ca_stream (CA-Stream), gap, additive
 (slots on local features, trained so that what locations say adds up).
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,

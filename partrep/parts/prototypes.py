@@ -174,7 +174,8 @@ class Prototypes(nn.Module):
     Departures: distances are between `u - 1/2` and `p - 1/2`, the same numbers with less cancellation; removing
     is a mask, not a change of shape. TesNet scores by `<u_n, p_p> / |p_p|` of features that keep their length and
     reads the cosine in its losses alone; here the cosine is the score too, so that no patch scores higher than the one
-    a prototype was pushed to. Its terms for orthonormal prototypes of a class and for far apart subspaces are not here.
+    a prototype was pushed to. Orthonormal prototypes of a class are a loss, `class_orthonormality`; its term for far
+    apart subspaces is not here.
     """
 
     classes: int
