@@ -33,6 +33,7 @@ INPUTS = {
     "reconstruction": (ASSIGNMENT, ASSIGNMENT),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
     "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
+    "class_orthonormality": (jnp.ones((4, 3), jnp.bfloat16), 2),
     "separation": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
     "tanh_presence": (jnp.ones((2, 4), jnp.bfloat16),),
     "wrong_class_l1": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
