@@ -69,12 +69,13 @@ def linear_reconstruction(codes, images, new_codes) -> np.ndarray:
         found = f"codes {z.shape}, images {x.shape}, new codes {new.shape}"
         raise UserError(f"linear_reconstruction: {found}; expected [n,...] with n >= 2, [n,...] and [m,...]")
     shape, (z, x, new) = x.shape[1:], (values.reshape(len(values), -1) for values in (z, x, new))
-    changes = np.ptp(z, axis=0) > 0
-    centre, scale, mean = z[:, changes].mean(0), z[:, changes].std(0), x.mean(0)
-    u, s, v = np.linalg.svd((z[:, changes] - centre) / scale, full_matrices=False)
+    changes, mean = np.ptp(z, axis=0) > 0, x.mean(0)
+    centre, scale = z[:, changes].mean(0), z[:, changes].std(0)
+    z, new = ((values[:, changes] - centre) / scale for values in (z, new))
+    u, s, v = np.linalg.svd(z, full_matrices=False)
     seen = u.T @ (x - mean)
     weights = s / (s**2 + _penalty(s, seen, np.sum((x - mean) ** 2), len(x)))
-    painted = mean + (((new[:, changes] - centre) / scale) @ v.T * weights) @ seen
+    painted = mean + (new @ v.T * weights) @ seen
     return painted.reshape(len(new), *shape)
 
 

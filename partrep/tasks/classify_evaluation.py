@@ -15,6 +15,7 @@ from partrep.explain.contributions import level
 from partrep.explain.credit import BASELINES
 from partrep.explain.effects import measure
 from partrep.metrics.intervals import Interval, bootstrap_interval
+from partrep.report.comparison import WHOLE
 from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result, Score
 from partrep.tasks.classify import Classify
 from partrep.tasks.classify_codes import code_scores
@@ -33,7 +34,6 @@ from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
-MODEL = "model"
 FIRST_OFF = "first part off"
 NOTES = {FIRST_OFF: "without the part that decisions rest on most, which is found without labels"}
 OWN = ("centred contributions", "location contributions", "contributions")
@@ -77,7 +77,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     discovery = discovery_scores(held_out, test) if shared else {}
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
-    answered = {MODEL: right}
+    answered = {WHOLE: right}
     if relied is not None and data.shifted:
         answered[FIRST_OFF] = relied.tested
     rows = result_rows(answered, data.test.labels)
@@ -149,9 +149,9 @@ def result_rows(answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.nda
 
 def _result_row(name: str, answered: Mapping[str, Mapping[str, np.ndarray]], labels: np.ndarray) -> Result:
     right = _measured(answered[name], labels)
-    if name == MODEL:
+    if name == WHOLE:
         return Result.measured(name, right.pop(TEST), reference=True, further=right)
-    pairs = {key: (answered[MODEL][key], values) for key, values in answered[name].items()}
+    pairs = {key: (answered[WHOLE][key], values) for key, values in answered[name].items()}
     lost = _measured({key: model.astype(float) - values for key, (model, values) in pairs.items()}, labels)
     difference = lost.pop(TEST)
     return Result.measured(
