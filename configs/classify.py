@@ -8,7 +8,8 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 (slots on local features, trained so that what locations say adds up).
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
-(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); objective=erm|groupdro (with a shortcut alone);
+(landmarks, landmarks_tv, slots); recombination=off|on (those and gap); border=off|on (slots: the edge of the image is
+one more part, which says all that the surroundings say); objective=erm|groupdro (with a shortcut alone);
 labels=shared|class|groups and detectors=learned|alternation (assigned); similarity=cosine|distance (prototypes;
 cosine as in TesNet, distance as in ProtoPNet). --config.backbone_from=WORKDIR takes the backbone of a finished run
 as it is, and features=given the settings that `launch.tune` chose for that; additive has neither this nor another
@@ -40,7 +41,7 @@ BACKBONES = {**fewshot.BACKBONES, "local": {**fewshot.BACKBONES["patchnet"], "de
 SLOW_SLOTS = (("method/.*", 0.3),)
 # The weights of `tasks.classify_terms.TERMS`, each a key of the config.
 LOSSES = (
-    "alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation",
+    "alignment", "assignment_agreement", "background_presence", "bit_balance", "bit_decorrelation", "border",
     "class_orthonormality", "class_usage", "cluster", "code_decorrelation", "concentration", "decisiveness", "dip",
     "entropy", "equivariance", "gaussian_kl", "map_decorrelation", "occurrence", "orthogonality", "presence",
     "proposal", "query_diversity", "recombination", "reconstruction", "separation", "spread", "tanh_presence",
@@ -69,6 +70,7 @@ KEYS = {
     "readout": ("ordinary", "isolated"),
     "bottleneck": tuple(BOTTLENECKS),
     "recombination": ("off", "on"),
+    "border": ("off", "on"),
     "objective": tuple(OBJECTIVES),
     "labels": ("shared", "class", "groups"),
     "detectors": ("learned", "alternation"),
@@ -79,8 +81,8 @@ WITH_VECTORS = ("landmarks", "landmarks_tv", "slots")
 ON_ANY_FEATURES = (*WITH_VECTORS, "prototypes", "exclusive", "regions", "assigned", "ca_stream", "gap")
 PRESETS_OF = {"backbone": ON_ANY_FEATURES, "features": ON_ANY_FEATURES,
               "readout": (*WITH_VECTORS, "exclusive", "assigned"), "bottleneck": WITH_VECTORS,
-              "recombination": (*WITH_VECTORS, "gap"), "labels": ("assigned",), "detectors": ("assigned",),
-              "similarity": ("prototypes",)}  # fmt: skip
+              "recombination": (*WITH_VECTORS, "gap"), "border": ("slots",), "labels": ("assigned",),
+              "detectors": ("assigned",), "similarity": ("prototypes",)}  # fmt: skip
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -92,6 +94,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
         config.update_from_flattened_dict(ON_GIVEN_FEATURES.get(preset, {}))
     if preset in WITH_VECTORS:
         _use_bottleneck(config, keys["bottleneck"])
+    if keys["border"] == "on":
+        config.model.method.border, config.losses.border = 1, 1.0
     if keys["labels"] != "shared":
         _own_parts(config, keys["labels"])
     if keys["detectors"] == "alternation":
@@ -177,7 +181,7 @@ def _landmarks_tv(config: ConfigDict) -> None:
 
 
 def _slots(config: ConfigDict) -> None:
-    config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
+    config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True, border=0)
     config.losses.spread = 0.5
     config.stages.joint.optimizer = common.muon_one_cycle(6e-3, multipliers=SLOW_SLOTS)
 
@@ -278,7 +282,7 @@ def _recombine(config: ConfigDict) -> None:
 
 def _isolate(config: ConfigDict) -> None:
     """Level 3: the parts are hard masks, and each is encoded again from its own pixels alone."""
-    config.model.readout = dict(name="isolated", width=64, convolutions=2, depth=0, heads=2, surroundings=False)
+    config.model.readout = dict(name="isolated", width=64, convolutions=2, depth=0, heads=2)
     # A part that has no cell in any image has no spread: a small epsilon would make its gradient that of all others.
     config.model.bottleneck = dict(BOTTLENECKS["standardised"], epsilon=1e-3)
     config.model.head = dict(name="concat")

@@ -140,7 +140,7 @@ def _check_overrides(config: ConfigDict, overrides: Sequence[str]) -> None:
     """Raises a `UserError` unless each override names a value, not a group of values, and gives one."""
     for override in overrides:
         name, equals, value = override.lstrip("-").partition("=")
-        if not equals or not value:
+        if not equals:
             raise partrep.UserError(f"{override!r} gives no value; expected --{name}=VALUE")
         node, path = config, name.split(".")[1:]
         for depth, key in enumerate(path):
@@ -154,6 +154,8 @@ def _check_overrides(config: ConfigDict, overrides: Sequence[str]) -> None:
         if isinstance(node, ConfigDict):
             known = ", ".join(f"{name}.{key}" for key in sorted(node.keys())) or "no keys"
             raise partrep.UserError(f"{override!r} sets a whole group; expected one of its values: {known}")
+        if not value and not isinstance(node, str):  # nothing is a text: it takes the end off a stage
+            raise partrep.UserError(f"{override!r} gives no value; expected --{name}=VALUE")
 
 
 def _value(config: ConfigDict, override: str) -> Any:

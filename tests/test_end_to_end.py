@@ -126,7 +126,7 @@ def hasty(monkeypatch):
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
     ("landmarks,bottleneck=binary", 1, ("audit", "predictions")),
     ("landmarks_tv,bottleneck=generative", 2, ()),
-    ("slots,bottleneck=disentangled,objective=groupdro", 2, ("conflicting",)),
+    ("slots,bottleneck=disentangled,objective=groupdro,border=on", 2, ("conflicting",)),
     ("prototypes", 1, ("predictions",)),
     ("exclusive", 1, ()),
     ("regions", 0, ()),
@@ -164,12 +164,13 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     assert ("parts/first" in results) == ("parts/0/off/test/accuracy" in results) == ranked
     if "conflicting" in shown:
         first = int(results["parts/first"])
-        shares = [results[f"parts/{k}/reliance"] for k in range(8)]
-        assert shares[first] == max(shares) and "parts/8/reliance" not in results
+        shares = [results[f"parts/{k}/reliance"] for k in range(9)]
+        assert shares[first] == max(shares) and "parts/9/reliance" not in results
         for name in ("validation", "test", "conflicting"):
             accuracy = results[f"parts/first_off/{name}/accuracy"]
             assert results[f"parts/{first}/off/{name}/accuracy"] == pytest.approx(accuracy)
         assert "first part off" in page and "outside the bird" in page
+        assert re.search(r">\s*border\s*<", page)  # the part of this name
     config = json.loads((tmp_path / "config.json").read_text())
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     weighed = {name for name, weight in config["losses"].items() if weight} | {"classification"}

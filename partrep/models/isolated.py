@@ -184,8 +184,7 @@ class Isolated(nn.Module):
     The part method's assignment is made hard (`harden`); the image is cut into disjoint cells of pixels, one a
     location of the masks; residual convolutions that see the cells of their own part alone (`own_neighbours`), then
     a transformer in which a token attends to a token only if both belong to the same part, encode them. No pixel is
-    painted over, so there is no fill colour to read. The background's tokens are computed with the others, and read
-    where `surroundings` makes them one more part, the last: what no part covers then speaks as well, for itself.
+    painted over, so there is no fill colour to read. The background's tokens are computed with the others, and not read.
 
     Honest explanation, with a head that is linear in the codes: level 1 exactly; level 2 exactly, with the masks
     frozen, over `z`; level 3: given the masks, the vector of part k is a function of the pixels inside part k and
@@ -209,7 +208,6 @@ class Isolated(nn.Module):
         depth: number of transformer blocks.
         heads: of the attention.
         convolutions: residual pairs of 3x3 convolutions before them, with BatchNorm; 1 layer at least of both kinds.
-        surroundings: whether what belongs to no part is read as one more.
         dtype: of the computation; attention weights, parameters and the area mean are float32.
 
     Call:
@@ -219,12 +217,11 @@ class Isolated(nn.Module):
 
     Returns:
         the tokens [B,h,w,D], and `Parts` with masks of zeros and ones as assignment and background, the
-        proposal's similarity, and no scores. With surroundings K + 1 parts, no background, and a similarity of
-        zero for the last.
+        proposal's similarity, and no scores.
 
     Raises:
         UserError: an image that is not cut into square cells by the masks, a width that heads do not divide, no
-            layer, surroundings of parts without a background.
+            layer.
 
     Example:
         >>> image, masks = jnp.ones((2, 16, 16, 3)), jnp.ones((2, 1, 4, 4))
@@ -244,7 +241,6 @@ class Isolated(nn.Module):
     depth: int = 2
     heads: int = 2
     convolutions: int = 0
-    surroundings: bool = False
     dtype: Any = jnp.float32
     read_out = staticmethod(readout.area_mean)
 
@@ -256,15 +252,9 @@ class Isolated(nn.Module):
             found = f"width {self.width}, {layers}, {self.heads} heads"
             raise UserError(f"isolated: {found}; expected a block and a width that is a multiple of the heads")
         masks, background = harden(proposal.assignment, proposal.background)
-        similarity = proposal.similarity
-        if self.surroundings:
-            if background is None:
-                raise UserError("isolated: surroundings of parts that take every location; expected a background")
-            masks, background = jnp.concatenate([masks, background[:, None]], 1), None
-            similarity = jnp.concatenate([similarity, jnp.zeros_like(similarity[:, :1])], 1)
         tokens = self._encode(image, masks, train)
         parts = Parts(
-            similarity=similarity,
+            similarity=proposal.similarity,
             assignment=masks,
             background=background,
             vectors=self.read_out(tokens, masks),

@@ -117,8 +117,6 @@ class PartModel(nn.Module):
         """
         if self.readout is None:
             raise UserError("the model has no isolated read-out; expected one, to run it on given masks")
-        if self.readout.surroundings:
-            masks = masks[:, :-1]
         features, parts = self.readout(standardise(image), regions(masks), train)
         return self._classified(features, parts, train, image.shape)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
+from partrep import UserError
 from partrep.shapes import check_shapes
 
 SMALLEST_ROOM = 1e-6
@@ -39,6 +40,45 @@ def split_background(assignment: jax.Array) -> tuple[jax.Array, jax.Array]:
     if sizes["K"] < 2:
         raise ValueError("split_background: assignment has 1 part; expected 2 or more, the last the background")
     return assignment[:, :-1], assignment[:, -1]
+
+
+def reserve_border(assignment: jax.Array, background: jax.Array | None, width: int) -> tuple[jax.Array, jax.Array | None]:
+    """Gives the cells along the image's edge to one more part, the last, and takes them from all others.
+
+    The edge of a photo shows the surroundings far more often than the object: a part that is wherever the edge is
+    has a place for what they say.
+
+    Args:
+        assignment: [B,K,h,w] >= 0, `a`.
+        background: [B,h,w] >= 0, the share of no part; None where every location goes to some part.
+        width: of the border in cells, >= 1.
+
+    Returns:
+        assignment f32 [B,K+1,h,w] and the background, of which sums over parts and background are as before but for
+        the border, where they are one.
+
+    Raises:
+        ValueError: shapes that do not agree.
+        UserError: a border that leaves no inside.
+
+    Example:
+        >>> made, _ = reserve_border(jnp.full((1, 1, 3, 3), 0.5), None, 1)
+        >>> made[0, 0].tolist(), made[0, 1].sum().tolist()
+        ([[0.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0]], 8.0)
+
+    Source: the boundary prior of saliency (Wei et al. 2012, "Geodesic saliency using background priors", section 2).
+    """
+    shapes = {"assignment": (assignment, "B K h w")}
+    if background is not None:
+        shapes["background"] = (background, "B h w")
+    sizes = check_shapes("reserve_border", **shapes)
+    if not 1 <= width < (min(sizes["h"], sizes["w"]) + 1) // 2:
+        found = f"a border of {width} cells, a grid of {sizes['h']}x{sizes['w']}"
+        raise UserError(f"reserve_border: {found}; expected at least 1, and cells inside")
+    inside = jnp.zeros((sizes["h"], sizes["w"])).at[width:-width, width:-width].set(1.0)
+    border = jnp.broadcast_to(1 - inside, (sizes["B"], 1, *inside.shape))
+    reserved = jnp.concatenate([assignment.astype(jnp.float32) * inside, border], axis=1)
+    return reserved, None if background is None else background * inside
 
 
 def independent(similarity: jax.Array) -> jax.Array:

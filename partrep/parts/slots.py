@@ -32,6 +32,8 @@ class Slots(nn.Module):
         width: A, the width of the states and of the attention.
         position: whether slots know where they look; false makes the method blind to place.
         background: whether one more slot, which is not a part, takes what belongs to none.
+        border: width in cells of the image's edge, which is one more part, the last (`reserve_border`), and no
+            slot's; 0 for none.
 
     Call:
         features: [B,h,w,D].
@@ -42,7 +44,7 @@ class Slots(nn.Module):
         round's logits.
 
     Raises:
-        UserError: rounds or parts under 1.
+        UserError: rounds or parts under 1, a border that leaves no inside.
         ValueError: features without four axes.
 
     Example:
@@ -65,6 +67,7 @@ class Slots(nn.Module):
     width: int = 64
     position: bool = True
     background: bool = False
+    border: int = 0
     read_out = staticmethod(readout.weighted_mean)
 
     @nn.compact
@@ -87,8 +90,12 @@ class Slots(nn.Module):
         assignment, background = competition.softmax(similarity), None
         if self.background:
             assignment, background = competition.split_background(assignment)
+        similarity = similarity[:, : self.parts]
+        if self.border:
+            assignment, background = competition.reserve_border(assignment, background, self.border)
+            similarity = jnp.concatenate([similarity, assignment[:, -1:]], axis=1)
         return Parts(
-            similarity=similarity[:, : self.parts],
+            similarity=similarity,
             assignment=assignment,
             background=background,
             vectors=self.read_out(features, assignment),

@@ -81,9 +81,10 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     if relied is not None and data.shifted:
         answered[FIRST_OFF] = relied.tested
     rows = result_rows(answered, data.test.labels)
-    page = _page(task, rows, found, discovery)
+    names = part_names(task.config["model"]["method"], parts)
+    page = dataclasses.replace(_page(task, rows, found, discovery), part_names=names)
     if relied is not None:
-        page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out)))
+        page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out), page.part_names))
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
@@ -98,6 +99,15 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
         fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
         test_evaluations=evaluations,
     )
+
+
+def part_names(method: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    """The names of `count` parts, where one is not like the others: the border is the last; else none.
+
+    >>> part_names({"name": "slots", "border": 1}, 3), part_names({"name": "gap"}, 1)
+    (('part 1', 'part 2', 'border'), ())
+    """
+    return (*(f"part {k + 1}" for k in range(count - 1)), "border") if method.get("border") else ()
 
 
 def _outside(sampled: Sampled) -> np.ndarray | None:

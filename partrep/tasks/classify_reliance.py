@@ -156,14 +156,17 @@ def outside_share(assignment: np.ndarray, part_mask: np.ndarray) -> np.ndarray:
     return covered / np.maximum(assignment.sum((0, 2, 3), dtype=np.float64), 1e-12)
 
 
-def reliance_table(found: Reliance, outside: np.ndarray | None) -> Discovery:
-    """The parts ranked by reliance as the report shows them, beside the share of each outside of the bird [K]."""
+def reliance_table(found: Reliance, outside: np.ndarray | None, names: tuple[str, ...] = ()) -> Discovery:
+    """The parts ranked by reliance as the report shows them, beside the share of each outside of the bird [K].
+
+    `names` are those of the parts, where they have some beside their numbers.
+    """
     rows = []
     for k in np.argsort(-found.shares, kind="stable"):
         values = {"reliance": found.shares[k], OFF: found.off[VALIDATION][k]}
         if outside is not None:
             values[OUTSIDE] = outside[k]
-        rows.append(Score(part_label(int(k), ()), {name: float(value) for name, value in values.items()}))
+        rows.append(Score(part_label(int(k), names), {name: float(value) for name, value in values.items()}))
     descriptions = {
         "reliance": "share of the covariance of what parts add to the logits with the decisions; below 0: against them",
         OFF: f"share of the validation images recognised with the part off; {found.accuracy:.3f} with all parts",

@@ -113,6 +113,18 @@ def _proposal(seen: Seen) -> jax.Array:
     return softmax_cross_entropy(seen.outputs.proposal_logits, seen.target).mean()
 
 
+def _border(seen: Seen) -> jax.Array:
+    """Cross entropy of what the border says by itself, with what the surroundings say of the class.
+
+    Trained to say all that it can, it leaves the others what it cannot say: a product of experts.
+    """
+    outputs = seen.outputs
+    if not seen.config["model"]["method"].get("border") or outputs.contributions is None or outputs.logits is None:
+        raise UserError("loss term 'border' needs config.model.method.border and additive parts; found none")
+    bias = outputs.logits - outputs.contributions.sum(1)
+    return softmax_cross_entropy(bias + outputs.contributions[:, -1], seen.target).mean()
+
+
 def _cluster(seen: Seen) -> jax.Array:
     return (seen.certain * cluster(seen.prototype_distances, seen.prototype_classes, seen.label, seen.kept)).mean()
 
@@ -231,6 +243,7 @@ TERMS: dict[str, Callable[[Seen], jax.Array]] = {
     "alignment": _alignment,
     "assignment_agreement": _assignment_agreement,
     "background_presence": _background_presence,
+    "border": _border,
     "class_orthonormality": lambda seen: class_orthonormality(
         seen.params["method"]["prototypes"], seen.config["model"]["method"]["per_class"]
     ),

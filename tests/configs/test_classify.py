@@ -84,6 +84,9 @@ def test_keys_reach_the_config():
         assert {term: config.losses[term] for term in terms} == terms
         assert config.losses.total_variation == MADE["landmarks_tv"].losses.total_variation
         assert ("decoder" in config.model) == (name == "generative")
+    bordered = classify.get_config("slots,border=on")
+    assert (bordered.model.method.border, bordered.losses.border) == (1, 1.0)
+    assert (MADE["slots"].model.method.border, MADE["slots"].losses.border) == (0, 0.0)
     assert MADE["landmarks"].losses.bit_balance == 0 and "decoder" not in MADE["landmarks"].model
 
 
@@ -94,6 +97,7 @@ def test_keys_reach_the_config():
         *(f"{preset},{key}" for preset in PRESETS if preset != "assigned" for key in ("labels=class", "detectors=learned")),
         *(f"{preset},bottleneck=binary" for preset in PRESETS if preset not in classify.WITH_VECTORS),
         *(f"{preset},similarity=cosine" for preset in PRESETS if preset != "prototypes"),
+        *(f"{preset},border=on" for preset in PRESETS if preset != "slots"),
     ],
 )
 def test_a_key_without_meaning_for_the_preset_is_refused(argument):

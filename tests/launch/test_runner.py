@@ -117,6 +117,11 @@ def test_configs_are_read_with_preset_keys_and_overrides():
     assert runner.load_config(FEWSHOT).preset == "parts"
 
 
+def test_a_text_may_be_empty():
+    stages = runner.parse_config("configs/classify.py:prototypes", ["--config.stages.joint.at_end="]).stages
+    assert (stages.warm.at_end, stages.joint.at_end) == ("push", "")
+
+
 @pytest.mark.parametrize(
     "argument, overrides, message",
     [

@@ -66,42 +66,6 @@ def test_pixels_outside_a_part_change_no_bit_of_its_contribution(run, part, nois
     assert (np.asarray(share)[:, others] != np.asarray(changed)[:, others]).any(-1).all()
 
 
-def test_surroundings_are_one_more_part_that_reads_what_no_mask_covers(run):
-    _, variables, image, masks, explained = run
-    before = explained(image, masks)[0]
-    module = Isolated(width=8, depth=2, convolutions=1, surroundings=True)
-    inner = {collection: tree["readout"] for collection, tree in variables.items()}
-    read = jax.jit(lambda image: module.apply(inner, (image - 0.5) / 0.25, regions(masks), False)[1])
-    parts, rest = read(image), 1 - masks.sum(1)
-    assert parts.background is None and parts.similarity.shape == parts.assignment.shape == (2, K + 1, 6, 6)
-    np.testing.assert_array_equal(parts.assignment[:, K], rest)
-    np.testing.assert_allclose(parts.vectors[:, :K], before.parts.vectors, rtol=1e-5, atol=1e-6)
-    here = (before.features * rest[..., None]).mean((1, 2))
-    np.testing.assert_allclose(parts.vectors[:, K], here, rtol=1e-4, atol=1e-5)
-    noise = np.random.default_rng(7).uniform(size=image.shape).astype(np.float32)
-    changed = read(np.where(pixels(rest[:, None])[:, 0], image, noise)).vectors
-    np.testing.assert_array_equal(changed[:, K], parts.vectors[:, K])
-    assert (np.asarray(changed)[:, :K] != np.asarray(parts.vectors)[:, :K]).any(-1).all()
-
-
-def test_a_model_with_surroundings_reads_its_own_masks():
-    model = build({**CONFIG, "readout": {**CONFIG["readout"], "surroundings": True}}, classes=C)
-    image = np.random.default_rng(1).uniform(size=(2, 24, 24, 3)).astype(np.float32)
-    variables = jax.jit(lambda x: model.init(jax.random.key(0), x, True))(image)
-
-    @jax.jit
-    def both(image):
-        out = model.apply(variables, image, False)
-        return out, model.apply(variables, image, out.parts.assignment, method="from_masks")
-
-    out, given = both(image)
-    assert out.codes.shape[1] == K + 1 and out.proposal.assignment.shape[1] == K
-    np.testing.assert_array_equal(out.codes, given.codes)
-    taking_all = {**CONFIG, "method": {"name": "slots", "parts": K}, "readout": {"name": "isolated", "surroundings": True}}
-    with pytest.raises(UserError, match="parts that take every location"):
-        jax.eval_shape(lambda: build(taking_all, classes=C).init(jax.random.key(0), image, True))
-
-
 def test_neighbours_of_the_own_part_alone_make_a_convolution_of_each_part_by_itself():
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(2, 5, 4, 3)).astype(np.float32), rng.integers(0, 3, (2, 5, 4))

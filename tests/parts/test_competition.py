@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment, linprog
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
+from partrep import UserError
 from partrep.parts import competition
 
 RNG = np.random.default_rng(1)
@@ -32,6 +33,24 @@ def test_background_is_one_more_part(background):
     np.testing.assert_allclose(assignment, expected[:, :3], rtol=1e-5)
     np.testing.assert_allclose(left, expected[:, 3], rtol=1e-5)
     np.testing.assert_allclose(assignment.sum(1) + left, 1.0, rtol=1e-5)
+
+
+def test_the_border_is_one_more_part_and_no_other_has_it():
+    shares = competition.softmax(competition.with_background(S, 0.0))
+    before, rest = competition.split_background(shares)
+    made, left = competition.reserve_border(before, rest, 1)
+    on_edge = np.ones((4, 5), bool)
+    on_edge[1:3, 1:4] = False
+    np.testing.assert_array_equal(made[:, 3], np.broadcast_to(on_edge, (2, 4, 5)))
+    np.testing.assert_array_equal(made[:, :3], np.where(on_edge, 0, before))
+    np.testing.assert_allclose(made.sum(1) + left, 1.0, rtol=1e-5)
+    assert competition.reserve_border(before, None, 1)[1] is None
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_a_border_has_an_inside(width):
+    with pytest.raises(UserError, match=f"a border of {width} cells, a grid of 4x5; expected at least 1, and cells"):
+        competition.reserve_border(S, None, width)
 
 
 def test_gumbel_noise_only_with_a_key():

@@ -90,6 +90,21 @@ def test_the_background_is_none_and_shares_sum_to_one():
     np.testing.assert_allclose(parts.assignment.sum(1), 1.0, rtol=1e-5)
 
 
+def test_a_border_is_the_mean_of_the_edge_and_slots_read_the_inside():
+    """With the same parameters, and slots that still look at all cells before they are read."""
+    model = Slots(parts=3, rounds=3, width=8, border=1)
+    made = jax.jit(lambda v: model.apply(v, FEATURES, train=False))(VARIABLES)
+    inside = np.zeros((4, 5), bool)
+    inside[1:3, 1:4] = True
+    shares = np.where(inside, APPLY(VARIABLES, FEATURES).assignment, 0)
+    np.testing.assert_allclose(made.assignment[:, :3], shares, rtol=1e-6)
+    z = np.asarray(FEATURES, np.float64)
+    np.testing.assert_allclose(made.vectors[:, 3], z[:, ~inside].mean(1), rtol=1e-5)
+    means = np.einsum("bkhw,bhwd->bkd", shares, z) / shares.sum((2, 3))[..., None]
+    np.testing.assert_allclose(made.vectors[:, :3], means, rtol=1e-4)
+    assert made.similarity.shape == made.assignment.shape == (2, 4, 4, 5)
+
+
 def test_without_position_a_shuffled_image_has_the_same_parts():
     model = Slots(parts=3, width=8, position=False)
     variables = jax.jit(lambda k: model.init(k, FEATURES, train=False))(jax.random.key(3))

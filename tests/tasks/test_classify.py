@@ -295,6 +295,7 @@ def test_terms_carry_their_weights_and_those_without_are_left_out(landmarks_seen
     ("term", "message"),
     [
         ("alignment", "needs a second view; expected config.view to name one"),
+        ("border", "needs config.model.method.border and additive parts"),
         ("equivariance", "needs a second view"),
         ("recombination", "needs a second view"),
         ("proposal", "needs config.model.proposal_head"),
@@ -317,6 +318,15 @@ def test_views_of_another_kind_are_named(landmarks_seen, exclusive_seen):
         TERMS["recombination"](landmarks_seen)
     with pytest.raises(UserError, match="'equivariance' needs the view 'warped'; found one of the same geometry"):
         TERMS["equivariance"](exclusive_seen)
+
+
+def test_the_border_is_asked_for_the_class_by_itself(small):
+    """As the whole model would be that had no other part."""
+    seen = seen_of(small("slots", model={"method": {"border": 1}}))
+    kernel, bias = (np.asarray(seen.params["head"][name], np.float64) for name in ("kernel", "bias"))
+    logits = np.asarray(seen.outputs.codes, np.float64)[:, -1] @ kernel[-1] + bias
+    expected = np.log(np.exp(logits).sum(1)) - (np.asarray(seen.target) * logits).sum(1)
+    assert term("border", seen) == pytest.approx(expected.mean(), rel=1e-4)
 
 
 def test_cluster_and_separation_read_the_distances_of_the_preset_s_similarity(small):

@@ -68,7 +68,8 @@ def test_the_table_is_ranked(measured):
     assert [row.name for row in table.rows[:2]] == ["part 2", "part 1"] and table.directionless == set(table.columns)
     assert [row.values["outside the bird"] for row in table.rows[:2]] == [0.9, 0.1]
     assert table.columns == ("reliance", "accuracy without it", "outside the bird") == tuple(table.descriptions)
-    assert reliance_table(measured, None).columns == table.columns[:2]
+    named = reliance_table(measured, None, ("part 1", "border", "part 3"))
+    assert named.columns == table.columns[:2] and named.rows[0].name == "border"
 
 
 @pytest.mark.usefixtures("hasty")
