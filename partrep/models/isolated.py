@@ -184,7 +184,8 @@ class Isolated(nn.Module):
     The part method's assignment is made hard (`harden`); the image is cut into disjoint cells of pixels, one a
     location of the masks; residual convolutions that see the cells of their own part alone (`own_neighbours`), then
     a transformer in which a token attends to a token only if both belong to the same part, encode them. No pixel is
-    painted over, so there is no fill colour to read. The background's tokens are computed with the others, and not read.
+    painted over, so there is no fill colour to read. The background's tokens are computed with the others and not
+    read.
 
     Honest explanation, with a head that is linear in the codes: level 1 exactly; level 2 exactly, with the masks
     frozen, over `z`; level 3: given the masks, the vector of part k is a function of the pixels inside part k and

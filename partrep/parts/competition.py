@@ -42,7 +42,9 @@ def split_background(assignment: jax.Array) -> tuple[jax.Array, jax.Array]:
     return assignment[:, :-1], assignment[:, -1]
 
 
-def reserve_border(assignment: jax.Array, background: jax.Array | None, width: int) -> tuple[jax.Array, jax.Array | None]:
+def reserve_border(
+    assignment: jax.Array, background: jax.Array | None, width: int
+) -> tuple[jax.Array, jax.Array | None]:
     """Gives the cells along the image's edge to one more part, the last, and takes them from all others.
 
     The edge of a photo shows the surroundings far more often than the object: a part that is wherever the edge is
