@@ -55,10 +55,10 @@ def group_dro(
 
     Source: Sagawa et al., Distributionally Robust Neural Networks for Group Shifts (ICLR 2020), algorithm 1; step size
     0.01, and groups that a batch lacks counting 0, as in the released code.
-    Departures: batches are given, where the source draws every group equally often, so the mean of a small group is
-    one of few images; a weight under 1e-30 counts as that, so that none is lost for good; without the generalisation
-    adjustment of section 3.3. The source pairs it with strong weight decay or early stopping, which are the
-    optimiser's.
+    Departures: batches are given; the source draws every group equally often, as the classifiers of this library do,
+    else the mean of a small group is one of few images. A weight under 1e-30 counts as that, so that none is lost for
+    good; without the generalisation adjustment of section 3.3. The source pairs it with strong weight decay or early
+    stopping, which are the optimiser's.
     """
     check_shapes(
         "group_dro", losses=(losses, "B"), groups=(groups, "B"), weights=(weights, "G"), where=(where, "B")

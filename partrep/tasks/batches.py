@@ -4,17 +4,53 @@ from __future__ import annotations
 
 import numpy as np
 
+from partrep import UserError
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import EvalBatches, TrainBatches
 from partrep.train import sharding
 
 
+def shuffled(count: int, batch_size: int, seed: int) -> TrainBatches:
+    """This process's slices of endless batches of the indices of `count` examples."""
+    return TrainBatches(count, batch_size, seed, sharding.process_index(), sharding.process_count())
+
+
+class EqualGroups:
+    """Batch t with equally many examples of each group, every group shuffled and gone through by itself.
+
+    Args:
+        groups: int [n] in 0..G-1, of the examples.
+        batch_size: over all processes, a multiple of G.
+        seed: any int >= 0.
+
+    Raises:
+        UserError: a group without examples, a batch that the groups do not divide.
+
+    >>> index = EqualGroups(np.array([0, 0, 0, 0, 0, 1]), batch_size=4, seed=0)[0]["index"]
+    >>> (index == 5).tolist(), len(set(index[:2].tolist()))
+    ([False, False, True, True], 2)
+    """
+
+    def __init__(self, groups: np.ndarray, batch_size: int, seed: int):
+        count = int(groups.max()) + 1
+        self.members = [np.flatnonzero(groups == group) for group in range(count)]
+        if min(map(len, self.members)) < 1 or count < 2:
+            found = ", ".join(str(len(members)) for members in self.members)
+            raise UserError(f"groups of {found} training images; expected two at least, none of them empty")
+        if batch_size % count:
+            raise UserError(f"a batch of {batch_size} of {count} groups; expected a multiple, for as many of each")
+        self.orders = [shuffled(len(members), batch_size // count, seed) for members in self.members]
+
+    def __getitem__(self, t: int) -> dict[str, np.ndarray]:
+        chosen = [members[order[t]["index"]] for members, order in zip(self.members, self.orders)]
+        return {"index": np.concatenate(chosen)}
+
+
 class ClassBatches:
     """Batch t of the base classes: what the step needs to make the images, and their labels."""
 
-    def __init__(self, images: ImageSet, batch_size: int, seed: int):
-        self.images = images
-        self.order = TrainBatches(len(images), batch_size, seed, sharding.process_index(), sharding.process_count())
+    def __init__(self, images: ImageSet, order: TrainBatches | EqualGroups):
+        self.images, self.order = images, order
 
     def __getitem__(self, t: int) -> Batch:
         return self.images.load(self.order[t]["index"])

@@ -36,7 +36,7 @@ from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.parts.similarity import unit
-from partrep.tasks.batches import ClassBatches, eval_batches
+from partrep.tasks.batches import ClassBatches, EqualGroups, eval_batches, shuffled
 from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import Seen, terms
@@ -109,6 +109,15 @@ class Classify:
         """i32 [n]: the group of each training image, found without labels."""
         return train_groups(self)
 
+    @functools.cached_property
+    def train_conflicts(self) -> np.ndarray:
+        """i32 [n]: 1 for training images in the habitat of another class, 0 for those in that of their own."""
+        matched = self.data.train.matched
+        if matched is None:
+            raise UserError("the objective groupdro needs images in two kinds of surroundings; found one")
+        found = predict(lambda _, batch: matched(batch), {}, eval_batches(self.data.train, CHECKED))
+        return 1 - found.astype(np.int32)
+
     @property
     def train_columns(self) -> dict[str, Any]:
         """What a batch holds of every training image: `train_features` and, where parts are of groups, `group`."""
@@ -117,6 +126,7 @@ class Classify:
 
 
 MOST_FEATURES = 2
+CHECKED = 490  # training images whose surroundings are looked at together
 _FEATURES: dict[str, dict[str, Any]] = {}
 
 
@@ -279,9 +289,10 @@ def groupdro(
 ) -> tuple[jax.Array, Tree, dict[str, jax.Array]]:
     """The worse of two groups counts more: images in their class's habitat, and images in another.
 
-    The cross entropies are taken as they are. One with an exact posterior is never under that posterior's entropy,
-    which differs from image to image but not, on average, from group to group: parts lack whatever the habitat is.
-    Where too few parts are left to name the class, the posterior itself goes by the habitat, in both groups.
+    Batches have as many of either (`EqualGroups`), as in the source. The cross entropies are taken as they are. One
+    with an exact posterior is never under that posterior's entropy, which differs from image to image but not, on
+    average, from group to group: parts lack whatever the habitat is. Where too few parts are left to name the class,
+    the posterior itself goes by the habitat, in both groups.
     """
     groups = 1 - batch["matched"].astype(jnp.int32)
     value, weights = group_dro(entropy, groups, loss_state["group_weights"], step_size)
@@ -370,19 +381,21 @@ def shrunk(amount: float, params: Tree) -> Tree:
 
 
 def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
-    """Batches of the training images, or of their features where the backbone is given."""
-    if task.backbone is None:
-        return ClassBatches(task.data.train, settings["batch_size"], task.config["seed"])
-    return FeatureBatches(task, settings["batch_size"])
+    """Batches of the training images, or of their features where the backbone is given.
+
+    Those of `groupdro` have as many images of either group.
+    """
+    size, seed = settings["batch_size"], task.config["seed"]
+    grouped = task.config["objective"]["name"] == "groupdro"
+    order = EqualGroups(task.train_conflicts, size, seed) if grouped else shuffled(len(task.data.train), size, seed)
+    return ClassBatches(task.data.train, order) if task.backbone is None else FeatureBatches(task, order)
 
 
 class FeatureBatches:
     """Batch t of the training images' features, with their labels, targets and groups."""
 
-    def __init__(self, task: Classify, batch_size: int):
-        self.task = task
-        processes = sharding.process_index(), sharding.process_count()
-        self.order = TrainBatches(len(task.data.train), batch_size, task.config["seed"], *processes)
+    def __init__(self, task: Classify, order: TrainBatches | EqualGroups):
+        self.task, self.order = task, order
 
     def __getitem__(self, t: int) -> Batch:
         index = self.order[t]["index"]

@@ -33,7 +33,7 @@ from partrep.models.heads import FEWSHOT_HEADS, FEWSHOT_INIT
 from partrep.models.local import Local
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build
-from partrep.tasks.batches import ClassBatches, eval_batches
+from partrep.tasks.batches import ClassBatches, eval_batches, shuffled
 from partrep.tasks.part_terms import part_terms
 from partrep.train import sharding
 from partrep.train.loop import Every, Hooks, Settings, fit
@@ -280,7 +280,7 @@ def _batches(task: Fewshot, stage: str) -> Any:
     if stage == "episodes":
         return LoadedEpisodes(task.data.train, settings, seed)
     if stage == "classify":
-        return ClassBatches(task.data.train, settings["batch_size"], seed)
+        return ClassBatches(task.data.train, shuffled(len(task.data.train), settings["batch_size"], seed))
     if task.data.train.warped is None:
         raise UserError(f"stage 'pairs' needs stored images; {task.config['data']['name']} are rendered")
     return LoadedPairs(task.data.train, settings["batch_size"], seed)

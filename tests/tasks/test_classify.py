@@ -18,6 +18,7 @@ from partrep.data import classify as classify_data
 from partrep.data.transforms import Warp, apply_to_images
 from partrep.models.part_model import PartModel
 from partrep.tasks import classify
+from partrep.tasks.batches import EqualGroups
 from partrep.tasks.classify_check import check_objective
 from partrep.tasks.classify_terms import TERMS, Seen, terms
 from partrep.train import loop
@@ -421,7 +422,7 @@ def test_groupdro_weighs_the_groups_and_remembers(small):
 
 
 def test_the_weights_of_groups_go_on_from_stage_to_stage(small):
-    first, *others = classify.stages(small("prototypes,objective=groupdro"))
+    first, *others = classify.stages(with_groups(small("prototypes,objective=groupdro")))
     assert first.init_loss_state(None)["group_weights"].tolist() == [0.5, 0.5]
     assert others and all(stage.init_loss_state is None for stage in others)
     assert all(stage.init_loss_state is None for stage in classify.stages(small("prototypes")))
@@ -437,6 +438,30 @@ def test_groups_are_kept_with_the_features_of_a_given_backbone(small, monkeypatc
     state = classify.train(task, None)
     weights = np.asarray(state.loss_state["group_weights"])
     assert weights.sum() == pytest.approx(1.0) and not np.array_equal(weights, [0.5, 0.5])
+
+
+def test_groupdro_draws_both_groups_equally_often(small):
+    """Of images in their class's habitat or not, as they are told in batches of all."""
+    task = with_groups(small("gap,objective=groupdro"))
+    conflicts = (np.arange(12) % 3 != 0).astype(int)
+    np.testing.assert_array_equal(task.train_conflicts, conflicts)
+    (stage,) = classify.stages(task)
+    drawn = np.stack([stage.batches.order[t]["index"] for t in range(4)])
+    np.testing.assert_array_equal(conflicts[drawn].sum(1), 4)  # of a batch of 8
+    assert all((drawn == each).sum() == 4 for each in np.flatnonzero(conflicts == 0))  # 16 draws of 4 images
+    np.testing.assert_array_equal(stage.batches[1]["label"], task.data.train.labels[drawn[1]])
+    with pytest.raises(UserError, match="objective groupdro needs images in two kinds of surroundings; found one"):
+        classify.stages(small("gap,objective=groupdro"))
+
+
+@pytest.mark.parametrize(
+    "groups, size, message",
+    [([1, 1, 2], 4, "groups of 0, 2, 1 training images; expected two at least"), ([0, 0], 4, "groups of 2 training"),
+     ([0, 1], 5, "a batch of 5 of 2 groups; expected a multiple")],
+)  # fmt: skip
+def test_groups_that_cannot_be_drawn_equally(groups, size, message):
+    with pytest.raises(UserError, match=message):
+        EqualGroups(np.array(groups), size, 0)
 
 
 @pytest.mark.parametrize("shortcut", [0.0, 1.0])
