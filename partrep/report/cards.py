@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from partrep.report import drawings, figures, pictures
-from partrep.report.content import EpisodePicture, PartGallery
+from partrep.report.content import EpisodePicture, Painting, PartGallery
 from partrep.report.palette import ink_on, part_colour
 
 MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
@@ -334,3 +334,28 @@ def overview(gallery: PartGallery, count: int) -> tuple[Markup, ...]:
         drawings.part_picture(picture, f"Example {i + 1} with its part regions")
         for i, picture in enumerate(drawn)
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintedCard:
+    """An image, the one painted in its place, and the layers of it: (part, None for the background; picture; alt)."""
+
+    image_uri: str
+    painted_uri: str
+    layers: tuple[tuple[int | None, str, str], ...]
+
+
+def painted_card(painting: Painting, part_names: tuple[str, ...]) -> PaintedCard:
+    """Returns what is drawn of a painting; of more than sixteen parts, those that paint most, then the background."""
+    background = len(painting.shares) - 1
+    area = np.asarray(painting.shares, np.float64)[:background].sum((1, 2))
+    kept = [*sorted(np.argsort(-area, kind="stable")[:MOST_CARDS].tolist()), background]
+    layers = tuple(
+        (
+            None if k == background else k,
+            pictures.layer_uri(painting.layers[k], painting.shares[k]),
+            f"painted by {'the background' if k == background else part_label(k, part_names)}",
+        )
+        for k in kept
+    )
+    return PaintedCard(pictures.data_uri(painting.image), pictures.data_uri(painting.painted), layers)

@@ -215,6 +215,30 @@ class PartGallery:
 
 
 @dataclasses.dataclass(frozen=True)
+class Painting:
+    """An image beside what a generative model paints in its place, `painted = sum_k shares_k * layers_k`.
+
+    Attributes:
+        image: [H,W,3], values in [0, 1].
+        painted: [H,W,3], about in [0, 1].
+        shares: [K+1,H,W] >= 0, of each pixel; the last is the background's.
+        layers: [K+1,H,W,3], what each part and the background would paint everywhere.
+    """
+
+    image: np.ndarray
+    painted: np.ndarray
+    shares: np.ndarray
+    layers: np.ndarray
+
+    def __post_init__(self):
+        shape = np.shape(self.image)
+        expected = {"painted": shape, "layers": (len(self.shares), *shape), "shares": (len(self.shares), *shape[:2])}
+        for name, wanted in expected.items():
+            found = np.shape(getattr(self, name))
+            _require(found == wanted, f"Painting.{name} {found}, expected {wanted}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Page:
     """What every report shows; a section whose record is empty is left out.
 
@@ -287,12 +311,14 @@ class ClassifyPage(RunPage):
         model_facts: a few `{what: value}` measured on the model itself, shown above the audit.
         predictions: predictions drawn, beside one example image of each likely class.
         reliance: the parts by how much the decisions rest on them.
+        paintings: images and how a generative model paints them.
     """
 
     audit: Discovery | None = None
     model_facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     predictions: tuple[EpisodePicture, ...] = ()
     reliance: Discovery | None = None
+    paintings: tuple[Painting, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,8 @@ def render_classify(page: ClassifyPage) -> str:
     """Returns the report of a classifier as HTML."""
     predictions = _cards(page.predictions, False, page.part_names, "Image")
     tables = {"audit": _discovery(page.audit), "reliance": _discovery(page.reliance)}
-    return _render_run("classify.html.j2", page, predictions=predictions, **tables)
+    paintings = [cards.painted_card(painting, page.part_names) for painting in page.paintings]
+    return _render_run("classify.html.j2", page, predictions=predictions, paintings=paintings, **tables)
 
 
 def _render_run(template: str, page: RunPage, **own: object) -> str:

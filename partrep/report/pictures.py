@@ -75,6 +75,12 @@ def tint_uri(strength: np.ndarray, colour: str) -> str:
     return _encode(Image.fromarray(pixels), "png", optimize=True)
 
 
+def layer_uri(layer: np.ndarray, share: np.ndarray) -> str:
+    """Returns an image [H,W,3] in [0, 1] as a picture whose opacity is a map [H,W] in [0, 1]."""
+    opacity = np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    return _encode(Image.fromarray(np.dstack([to_rgb(layer), opacity])), "png", optimize=True)
+
+
 def crop(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """Returns the pixels of `box` (y0, x0, y1, x1 in [0, 1]), at least one a side."""
     image = np.asarray(image)

@@ -20,7 +20,7 @@ from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result,
 from partrep.tasks.classify import Classify
 from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
-from partrep.tasks.classify_pictures import pictures
+from partrep.tasks.classify_pictures import paintings, pictures
 from partrep.tasks.classify_reliance import (
     TEST,
     decide,
@@ -300,7 +300,9 @@ def conclusion(row: Result, found: Audit | None) -> str:
 
 
 def _with_pictures(task: Classify, variables: Tree, test: Sampled, page: ClassifyPage) -> ClassifyPage:
-    right, wrong = pictures(task, variables, task.config["evaluation"]["pictures"])
+    most = task.config["evaluation"]["pictures"]
+    right, wrong = pictures(task, variables, most)
     maps = test.maps
     gallery = PartGallery(maps["image"], maps["assignment"], maps["presence"], maps["label"])
-    return dataclasses.replace(page, predictions=right, failures=wrong, gallery=gallery)
+    painted = paintings(task, variables, most)
+    return dataclasses.replace(page, predictions=right, failures=wrong, gallery=gallery, paintings=painted)

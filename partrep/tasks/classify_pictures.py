@@ -10,7 +10,7 @@ import numpy as np
 
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.predict import predict
-from partrep.report.content import EpisodePicture
+from partrep.report.content import EpisodePicture, Painting
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.tasks.classify import LOGITS, Classify
 from partrep.train.state import Tree
@@ -53,6 +53,29 @@ def _look(task: Classify, decode):
             "logits": outputs.logits,
             "contributions": outputs.contributions,
         }
+
+    return apply
+
+
+def paintings(task: Classify, variables: Tree, most: int) -> tuple[Painting, ...]:
+    """Up to `most` evenly spaced test images and how a model with a decoder paints them; none without one."""
+    if not most or task.model.decoder is None:
+        return ()
+    images = task.data.test
+    batches = eval_batches(images, task.config["evaluation"]["batch_size"], spaced(images, most))
+    found = predict(_paint(task, images.decode), variables, batches)
+    return tuple(Painting(**{name: array[i] for name, array in found.items()}) for i in range(len(found["image"])))
+
+
+@functools.cache
+def _paint(task: Classify, decode):
+    """The function that `predict` compiles."""
+
+    def apply(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+        image = decode(batch, None)
+        made = task.outputs(variables, image).reconstruction
+        assert made is not None
+        return {"image": image, "painted": made.image, "shares": made.shares, "layers": made.layers}
 
     return apply
 

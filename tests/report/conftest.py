@@ -13,6 +13,7 @@ from partrep.report.content import (
     Discovery,
     EpisodePicture,
     FewshotPage,
+    Painting,
     PartGallery,
     Result,
     Score,
@@ -144,7 +145,17 @@ def classify(fewshot) -> ClassifyPage:
     names = [field.name for field in dataclasses.fields(ClassifyPage) if hasattr(fewshot, field.name)]
     same = {name: getattr(fewshot, name) for name in names}
     facts = {"share that no sum over parts explains": 0.0875}
-    return ClassifyPage(**same, audit=audit, model_facts=facts, predictions=fewshot.episodes, reliance=reliance)
+    more = {"predictions": fewshot.episodes, "reliance": reliance, "paintings": (painting_of(18), painting_of(2))}
+    return ClassifyPage(**same, audit=audit, model_facts=facts, **more)
+
+
+def painting_of(parts: int) -> Painting:
+    """An image painted by parts that have a column of pixels each, the first the least wide, and a background."""
+    widths = np.arange(1, parts + 1)
+    owner = np.concatenate([np.repeat(np.arange(parts), widths), [parts]])
+    shares = np.broadcast_to(owner == np.arange(parts + 1)[:, None, None], (parts + 1, 2, len(owner))).astype(float)
+    layers = np.broadcast_to(np.linspace(0, 1, parts + 1)[:, None, None, None], (*shares.shape, 3))
+    return Painting(np.zeros((2, len(owner), 3)), (shares[..., None] * layers).sum(0), shares, layers)
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_comparison_shows_seeds_and_curves(comparison):
 SECTIONS = {
     "results": ("results", ()), "predictions": ("predictions", ()), "failures": ("failures", ()),
     "audit": ("audit", None), "parts": ("gallery", None), "discovery": ("discovery", None), "curves": ("history", ()),
-    "reliance": ("reliance", None),
+    "reliance": ("reliance", None), "paintings": ("paintings", ()),
 }  # fmt: skip
 
 
@@ -234,7 +234,8 @@ def test_the_page_of_a_classifier_has_every_section(classify):
     checker = Checker(text)
     ids = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
     assert ids == [
-        "results", "predictions", "failures", "audit", "reliance", "parts", "discovery", "curves", "notes", "provenance",
+        "results", "predictions", "failures", "audit", "reliance", "parts", "paintings", "discovery", "curves", "notes",
+        "provenance",
     ]  # fmt: skip
     assert [a["href"] for a in checker.all("a")] == [f"#{name}" for name in ids]
     assert len(checker.all("h1")) == 1 and all(attributes.get("alt") for attributes in checker.all("img"))
@@ -259,7 +260,7 @@ def test_a_classifiers_section_without_content_is_left_out(classify, section):
     field, nothing = SECTIONS[section]
     text = page.render_classify(dataclasses.replace(classify, **{field: nothing}))
     Checker(text)
-    assert f'id="{section}"' not in text and f'href="#{section}"' not in text and text.count("<section") == 9
+    assert f'id="{section}"' not in text and f'href="#{section}"' not in text and text.count("<section") == 10
 
 
 def test_a_table_that_ranks_parts_calls_no_number_better(classify):

@@ -45,6 +45,12 @@ def test_tint_has_the_map_as_opacity():
     np.testing.assert_array_equal(found[0, 0, :3], [0, 114, 178])
 
 
+def test_a_layer_is_as_opaque_as_its_share():
+    layer = np.array([[[1.0, 0.0, 0.5], [0.0, 1.0, 2.0]]])
+    found = decoded(pictures.layer_uri(layer, np.array([[1.0, 0.5]])))
+    np.testing.assert_array_equal(found, [[[255, 0, 128, 255], [0, 255, 255, 128]]])
+
+
 def test_crop_and_square():
     image = np.arange(16).reshape(4, 4)
     np.testing.assert_array_equal(pictures.crop(image, (0.5, 0.0, 1.0, 0.25)), [[8], [12]])

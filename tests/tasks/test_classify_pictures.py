@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from partrep.report.cards import episode_card
-from partrep.tasks.classify_pictures import CANDIDATES, draw
+from partrep.tasks.classify_pictures import CANDIDATES, draw, paintings
 
 CLASSES, PARTS = 20, 3
 RNG = np.random.default_rng(0)
@@ -45,3 +46,14 @@ def test_probabilities_are_those_of_the_run_s_cross_entropy():
     every = 1 + logits**2  # the exponential of log(1 + x^2)
     np.testing.assert_allclose([c.probability for c in card.candidates], every[:15:-1] / every.sum(), rtol=1e-5)
     assert card.candidates[0].probability == pytest.approx(10 / every.sum())
+
+
+def test_paintings_are_the_sum_of_what_their_parts_paint(small, hasty):
+    task = small("slots,bottleneck=generative")
+    found = paintings(task, jax.jit(task.init)(jax.random.key(0)), 3)
+    images = task.data.test.decode(task.data.test.load(np.array([0, 5, 11])), None)
+    for painting, image in zip(found, images, strict=True):
+        np.testing.assert_allclose(painting.image, image, atol=1e-6)
+        np.testing.assert_allclose(painting.shares.sum(0), 1, atol=1e-5)
+        np.testing.assert_allclose((painting.shares[..., None] * painting.layers).sum(0), painting.painted, atol=1e-5)
+    assert paintings(small("slots"), {}, 3) == paintings(task, {}, 0) == ()
