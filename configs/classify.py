@@ -9,7 +9,7 @@ Presets: landmarks (PDiscoNet; default), landmarks_tv (PDiscoFormer), slots, pro
 Keys: level=standard|easy|hard; backbone=patchnet|local|conv4|resnet12|resnet18; readout=ordinary|isolated (landmarks,
 landmarks_tv, slots, exclusive, assigned); bottleneck=standardised|identity|binary|disentangled|generative
 (landmarks, landmarks_tv, slots); recombination=off|on (those and gap); border=off|on (slots: the edge of the image is
-one more part, which says all that the surroundings say); objective=erm|groupdro (with a shortcut alone);
+one more part, which is asked to say what the surroundings say); objective=erm|groupdro (with a shortcut alone);
 labels=shared|class|groups and detectors=learned|alternation (assigned); similarity=cosine|distance (prototypes;
 cosine as in TesNet, distance as in ProtoPNet). --config.backbone_from=WORKDIR takes the backbone of a finished run
 as it is, and features=given the settings that `launch.tune` chose for that; additive has neither this nor another
@@ -18,9 +18,9 @@ backbone.
 Parts of `assigned` are of all images (labels=shared), of the images of one class (labels=class: two a class, which
 alone compete, and are matched in the images of their class alone), or of one of 49 groups of images that look alike,
 which stand in for classes (labels=groups: k-means of mean features, so that it needs backbone_from; the classifier
-still learns the classes). detectors=alternation is the baseline: Hungarian matching and discriminants in turn on
-the features of backbone_from, then the classifier alone is trained. --config.model.method.whiten=True whitens the
-detectors that are learned by the running covariance of all locations.
+still learns the classes). detectors=alternation, with labels=class or groups, is the baseline: Hungarian matching and
+discriminants in turn on the features of backbone_from, then the classifier alone is trained.
+--config.model.method.whiten=True whitens the detectors that are learned by the running covariance of all locations.
 
 Birds of 49 classes; half of the training images lack some of their parts, and the exact posterior is the target, so
 that a bird with a part removed is nothing new to the model and its answer to it can be measured. `data.parts` under 6
@@ -165,7 +165,7 @@ def _ca_stream(config: ConfigDict) -> None:
 
 
 def _landmarks(config: ConfigDict) -> None:
-    """PDiscoNet: concentration, orthogonality, presence and equivariance, in the weights of the source."""
+    """PDiscoNet: losses in the weights of the source, but for concentration, of which a sixteenth."""
     config.model.method = dict(name="landmarks", parts=8, temperature=0.5)
     config.losses.update(concentration=1000.0 / 16, orthogonality=1.0, presence=1.0, equivariance=1.0)
     config.view = dict(name="warped", rotation=0.5, scale=(0.8, 1.4), shift=0.1)
@@ -225,7 +225,7 @@ def _by_cosine(config: ConfigDict) -> None:
 
 
 def _exclusive(config: ConfigDict) -> None:
-    """PIP-Net: self-supervised alignment first, then with classification; weights of the head shrink every step."""
+    """PIP-Net, alignment and classification in one stage; weights of the head shrink every step."""
     config.model.method = dict(name="exclusive", parts=64, threshold=0.1)
     config.model.bottleneck = dict(name="identity")
     config.model.head = dict(name="nonnegative")

@@ -6,9 +6,9 @@
 With --worlds each preset runs under each seed in each of these worlds of birds, and a seed's worlds count as one run.
 With --backbone that preset is trained once a seed and world, in DIR/backbone-SEED, and presets with the same backbone
 take that of this run as it is, with the settings of features=given; the others train their own.
-Each run lives in DIR/PRESET-SEED as `launch.main` leaves it: finished ones are kept, others go on. The table has the
-readers of the first preset and the main reader of each other one; the first's main reader is what all are compared
-with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
+Each run lives in DIR/PRESET-SEED (with --worlds -worldWORLD after it) as `launch.main` leaves it: finished ones are
+kept, others go on. The table has the readers of the first preset and the main reader of each other one; the first's
+main reader is what all are compared with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], wit
 flags.DEFINE_list("presets", None, "presets to compare, the one the page is about first", flag_values=FLAGS)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of each preset", flag_values=FLAGS)
 flags.DEFINE_list("worlds", [], "worlds of birds; none: the config's own", flag_values=FLAGS)
-flags.DEFINE_string("backbone", None, "preset that trains the backbone which all take as it is", flag_values=FLAGS)
+flags.DEFINE_string("backbone", None, "preset that trains the backbone of those with the same", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder of the comparison", flag_values=FLAGS)
 
 

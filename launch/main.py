@@ -2,7 +2,8 @@
 
     python -m launch.main --config=configs/TASK.py[:preset[,smoke][,key=value...]] [--workdir=DIR] [--config.key=value]
 
-Writes DIR/config.json, metrics.jsonl, results.json, rows.json, episodes.npz, checkpoints/ and report/index.html.
+Writes DIR/config.json, metrics.jsonl, results.json, rows.json, episodes.npz, test_evaluations.json, checkpoints/,
+tensorboard/ and report/index.html.
 The last line on stdout names the report.
 """
 

@@ -137,7 +137,7 @@ def _flag_help(values: flags.FlagValues) -> str:
 
 
 def _check_overrides(config: ConfigDict, overrides: Sequence[str]) -> None:
-    """Raises a `UserError` unless each override names a value, not a group of values, and gives one."""
+    """Raises a `UserError` unless each override names a value, not a group, and gives one; a text may be empty."""
     for override in overrides:
         name, equals, value = override.lstrip("-").partition("=")
         if not equals:

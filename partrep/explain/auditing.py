@@ -24,7 +24,7 @@ Explain = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`(images f32 [n,S,S,3], classes i32 [n]) -> credit [n,h,w]` of each cell for the logit of the class, signed."""
 
 AGREE = 0.8
-"""The three ways of taking a part away must order the parts alike, or no score says anything (BIRDS.md 8)."""
+"""The three ways of taking a part away must order the parts alike, or no score says anything."""
 
 SCORES = {
     "correctness": "rank correlation over the parts of an image with exact Shapley values of the logit; chance 0",

@@ -55,8 +55,8 @@ def group_dro(
 
     Source: Sagawa et al., Distributionally Robust Neural Networks for Group Shifts (ICLR 2020), algorithm 1; step size
     0.01, and groups that a batch lacks counting 0, as in the released code.
-    Departures: batches are given; the source draws every group equally often, as the classifiers of this library do,
-    else the mean of a small group is one of few images. A weight under 1e-30 counts as that, so that none is lost for
+    Departures: batches are given; where they do not have all groups equally often, as the source draws them, the mean
+    of a small group is one of few images. A weight under 1e-30 counts as that, so that none is lost for
     good; without the generalisation adjustment of section 3.3. The source pairs it with strong weight decay or early
     stopping, which are the optimiser's.
     """

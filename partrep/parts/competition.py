@@ -70,9 +70,7 @@ def reserve_border(
 
     Source: the boundary prior of saliency (Wei et al. 2012, "Geodesic saliency using background priors", section 2).
     """
-    shapes = {"assignment": (assignment, "B K h w")}
-    if background is not None:
-        shapes["background"] = (background, "B h w")
+    shapes = {"assignment": (assignment, "B K h w"), "background": (background, "B h w")}
     sizes = check_shapes("reserve_border", **shapes)
     if not 1 <= width < (min(sizes["h"], sizes["w"]) + 1) // 2:
         found = f"a border of {width} cells, a grid of {sizes['h']}x{sizes['w']}"

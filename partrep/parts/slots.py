@@ -32,8 +32,8 @@ class Slots(nn.Module):
         width: A, the width of the states and of the attention.
         position: whether slots know where they look; false makes the method blind to place.
         background: whether one more slot, which is not a part, takes what belongs to none.
-        border: width in cells of the image's edge, which is one more part, the last (`reserve_border`), and no
-            slot's; 0 for none.
+        border: width in cells of the image's edge, which is one more part, the last (`reserve_border`), and is read
+            out by no slot, though all look at it; 0 for none. Losses on maps count it among the parts.
 
     Call:
         features: [B,h,w,D].
@@ -41,7 +41,7 @@ class Slots(nn.Module):
 
     Returns:
         `Parts` without scores, and without a background unless there is a slot for it; similarity is the last
-        round's logits.
+        round's logits, of the border its mask.
 
     Raises:
         UserError: rounds or parts under 1, a border that leaves no inside.

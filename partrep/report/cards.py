@@ -338,7 +338,7 @@ def overview(gallery: PartGallery, count: int) -> tuple[Markup, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class PaintedCard:
-    """An image, the one painted in its place, and the layers of it: (part, None for the background; picture; alt)."""
+    """An image, the one painted in its place, and the layers of it: (part, None for the background; picture; name)."""
 
     image_uri: str
     painted_uri: str
@@ -354,7 +354,7 @@ def painted_card(painting: Painting, part_names: tuple[str, ...]) -> PaintedCard
         (
             None if k == background else k,
             pictures.layer_uri(painting.layers[k], painting.shares[k]),
-            f"painted by {'the background' if k == background else part_label(k, part_names)}",
+            "background" if k == background else part_label(k, part_names),
         )
         for k in kept
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.data.imageset import Batch, ImageSet
-from partrep.data.pipeline import EvalBatches, TrainBatches
+from partrep.data.pipeline import EvalBatches, TrainBatches, process_slice
 from partrep.train import sharding
 
 
@@ -16,34 +16,40 @@ def shuffled(count: int, batch_size: int, seed: int) -> TrainBatches:
 
 
 class EqualGroups:
-    """Batch t with equally many examples of each group, every group shuffled and gone through by itself.
+    """Batch t with equally many examples of each group, in any order; every group is gone through by itself.
+
+    The slices of all processes in a row are the batch that one process alone would read, as of `TrainBatches`.
 
     Args:
         groups: int [n] in 0..G-1, of the examples.
-        batch_size: over all processes, a multiple of G.
+        batch_size: B over all processes, a multiple of G.
         seed: any int >= 0.
+        process_index, process_count: whose slice of each batch this is.
 
     Raises:
-        UserError: a group without examples, a batch that the groups do not divide.
+        UserError: a group without examples, a batch that the groups or the processes do not divide.
 
     >>> index = EqualGroups(np.array([0, 0, 0, 0, 0, 1]), batch_size=4, seed=0)[0]["index"]
-    >>> (index == 5).tolist(), len(set(index[:2].tolist()))
-    ([False, False, True, True], 2)
+    >>> sorted((index == 5).tolist()), len(set(index.tolist()))
+    ([False, False, True, True], 3)
     """
 
-    def __init__(self, groups: np.ndarray, batch_size: int, seed: int):
+    def __init__(
+        self, groups: np.ndarray, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+    ):
         count = int(groups.max()) + 1
         self.members = [np.flatnonzero(groups == group) for group in range(count)]
         if min(map(len, self.members)) < 1 or count < 2:
             found = ", ".join(str(len(members)) for members in self.members)
             raise UserError(f"groups of {found} training images; expected two at least, none of them empty")
         if batch_size % count:
-            raise UserError(f"a batch of {batch_size} of {count} groups; expected a multiple, for as many of each")
-        self.orders = [shuffled(len(members), batch_size // count, seed) for members in self.members]
+            raise UserError(f"batch_size {batch_size} with {count} groups; expected a multiple, for as many of each")
+        self.orders = [TrainBatches(len(members), batch_size // count, seed) for members in self.members]
+        self.seed, self.slice = seed, process_slice(batch_size, process_index, process_count)
 
     def __getitem__(self, t: int) -> dict[str, np.ndarray]:
-        chosen = [members[order[t]["index"]] for members, order in zip(self.members, self.orders)]
-        return {"index": np.concatenate(chosen)}
+        chosen = np.concatenate([members[order.indices(t)] for members, order in zip(self.members, self.orders)])
+        return {"index": np.random.default_rng([self.seed, t]).permutation(chosen)[self.slice]}
 
 
 class ClassBatches:

@@ -43,6 +43,7 @@ from partrep.tasks.classify_terms import Seen, terms
 from partrep.train import sharding
 from partrep.train.checkpoint import best_step, load_variables
 from partrep.train.loop import Every, Hooks, Settings, fit
+from partrep.train.settings import from_mapping
 from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
 
@@ -115,7 +116,7 @@ class Classify:
         matched = self.data.train.matched
         if matched is None:
             raise UserError("the objective groupdro needs images in two kinds of surroundings; found one")
-        found = predict(lambda _, batch: matched(batch), {}, eval_batches(self.data.train, CHECKED))
+        found = predict(lambda _, batch: matched(batch), {}, eval_batches(self.data.train, SURROUNDINGS_BATCH))
         return 1 - found.astype(np.int32)
 
     @property
@@ -126,7 +127,7 @@ class Classify:
 
 
 MOST_FEATURES = 2
-CHECKED = 490  # training images whose surroundings are looked at together
+SURROUNDINGS_BATCH = 490  # training images whose surroundings are looked at together
 _FEATURES: dict[str, dict[str, Any]] = {}
 
 
@@ -199,11 +200,14 @@ def shown(task: Classify, batch: Batch, key: jax.Array) -> Batch:
     settings = dict(task.config["view"])
     name = settings.pop("name", "")
     if name == "relit":
-        made["other"] = random_photometric(stream(key, "relit"), image, PhotometricSettings(**settings))
+        made["other"] = random_photometric(stream(key, "relit"), image, from_mapping(PhotometricSettings, settings))
     elif name == "warped":
-        made["warp"] = random_warp(stream(key, "warped"), image.shape[0], WarpSettings(**settings))
+        made["warp"] = random_warp(stream(key, "warped"), image.shape[0], from_mapping(WarpSettings, settings))
         made["other"] = apply_to_images(made["warp"], image, fill=None)
     elif name == "recombined":
+        if set(settings) != {"cells", "low", "high"}:
+            found = ", ".join(settings) or "nothing"
+            raise UserError(f"config.view recombined with {found}; expected cells, low, high")
         made["pasted"] = rectangles(stream(key, "recombined"), image.shape[0], **settings)
         if image.shape[1] % settings["cells"]:
             raise UserError(f"config.view.cells is {settings['cells']}; expected a divisor of {image.shape[1]} pixels")
@@ -289,10 +293,10 @@ def groupdro(
 ) -> tuple[jax.Array, Tree, dict[str, jax.Array]]:
     """The worse of two groups counts more: images in their class's habitat, and images in another.
 
-    Batches have as many of either (`EqualGroups`), as in the source. The cross entropies are taken as they are. One
-    with an exact posterior is never under that posterior's entropy, which differs from image to image but not, on
-    average, from group to group: parts lack whatever the habitat is. Where too few parts are left to name the class,
-    the posterior itself goes by the habitat, in both groups.
+    Batches have as many of either (`EqualGroups`; the source draws them with replacement). The cross entropies are
+    taken as they are. One with an exact posterior is never under that posterior's entropy, which differs from image to
+    image but not, on average, from group to group: parts lack whatever the habitat is. Where too few parts are left to
+    name the class, the posterior itself goes by the habitat, in both groups.
     """
     groups = 1 - batch["matched"].astype(jnp.int32)
     value, weights = group_dro(entropy, groups, loss_state["group_weights"], step_size)
@@ -307,6 +311,11 @@ def objective_of(config: Mapping[str, Any]) -> Objective:
     settings = dict(config["objective"])
     made = lookup(OBJECTIVES, settings.pop("name"), "objective")
     return functools.partial(made, **settings)
+
+
+def by_groups(config: Mapping[str, Any]) -> bool:
+    """Whether a run tells images in their class's habitat from those in another."""
+    return config["objective"]["name"] == "groupdro"
 
 
 def start_loss_state(state: TrainState) -> Tree:
@@ -324,7 +333,7 @@ def stages(task: Classify) -> list[Stage]:
     made: list[Stage] = []
     if unknown := sorted(set(config["stages"]) - set(STAGES)):
         raise UserError(f"unknown stage {unknown[0]!r}; known: {', '.join(STAGES)}")
-    groups = config["objective"]["name"] == "groupdro"
+    groups = by_groups(config)
     for name in STAGES:
         settings = config["stages"].get(name)
         if not settings or not settings["steps"]:
@@ -386,8 +395,12 @@ def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
     Those of `groupdro` have as many images of either group.
     """
     size, seed = settings["batch_size"], task.config["seed"]
-    grouped = task.config["objective"]["name"] == "groupdro"
-    order = EqualGroups(task.train_conflicts, size, seed) if grouped else shuffled(len(task.data.train), size, seed)
+    if by_groups(task.config):
+        order: Any = EqualGroups(
+            task.train_conflicts, size, seed, sharding.process_index(), sharding.process_count()
+        )
+    else:
+        order = shuffled(len(task.data.train), size, seed)
     return ClassBatches(task.data.train, order) if task.backbone is None else FeatureBatches(task, order)
 
 

@@ -17,6 +17,7 @@ from partrep.tasks.check import check_numbers, trace_stages
 from partrep.tasks.classify_groups import check_class_count, check_groups
 from partrep.tasks.maps import TRUTH, bird_truth
 
+MODES = ("train", "evaluation")
 SURE_GRID = 16  # cells on a side from which on the parts of birds are known to be large enough (BIRDS version 2)
 
 
@@ -25,6 +26,10 @@ def check_settings(config: Mapping[str, Any]) -> None:
     check_numbers(config)
     check_objective(config)
     check_groups(config)
+    lookup(classify.LOGITS, config["logits"], "config.logits")
+    for name, stage in config["stages"].items():
+        if stage["mode"] not in MODES:
+            raise UserError(f"config.stages.{name}.mode is {stage['mode']!r}; expected {' or '.join(MODES)}")
     evaluation = config["evaluation"]
     for name in evaluation["explanations"]:
         lookup(dict(bound.POST_HOC), name, "explanation")
@@ -39,8 +44,16 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
 def check_objective(config: Mapping[str, Any]) -> None:
     """Raises a `UserError` where an objective is unknown, or is about groups and the data have one at most."""
-    name, shortcut = config["objective"]["name"], config["data"].get("shortcut", 0)
+    settings, shortcut = dict(config["objective"]), config["data"].get("shortcut", 0)
+    name = settings.pop("name")
     lookup(classify.OBJECTIVES, name, "objective")
+    wanted = {"step_size"} if name == "groupdro" else set()
+    if set(settings) != wanted or settings.get("step_size", 0) < 0:
+        found = ", ".join(f"{key} {value}" for key, value in settings.items()) or "no settings"
+        raise UserError(
+            f"config.objective is {name} with {found}; expected objective=erm, or objective=groupdro with a step_size "
+            "of at least 0, in the config argument"
+        )
     if name == "groupdro" and not 0 < shortcut < 1:
         raise UserError(
             f"config.objective is groupdro with config.data.shortcut {shortcut}; expected a shortcut over 0 and under "

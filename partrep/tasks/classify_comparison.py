@@ -62,7 +62,8 @@ def _numbers(run: Run) -> dict[str, float]:
     made["parameters"] = results["model/parameters"] / 1000
     made["seconds"] = run.seconds
     if "model/part_effect" in results:
-        made["background"] = results["model/background_effect"] / results["model/part_effect"]
+        if results["model/part_effect"]:
+            made["background"] = results["model/background_effect"] / results["model/part_effect"]
         own, others = own_explanation(_audited(run)), post_hoc(_audited(run))
         if own:
             made["correctness"] = float(run.episodes[AUDITED + own].mean())

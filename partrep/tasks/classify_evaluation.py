@@ -81,8 +81,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     if relied is not None and data.shifted:
         answered[FIRST_OFF] = relied.tested
     rows = result_rows(answered, data.test.labels)
-    names = part_names(task.config["model"]["method"], parts)
-    page = dataclasses.replace(_page(task, rows, found, discovery), part_names=names)
+    page = _page(task, rows, found, discovery, part_names(task.config["model"]["method"], parts))
     if relied is not None:
         page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out), page.part_names))
     if parts > 1:
@@ -256,7 +255,11 @@ def _has_width(interval: Interval | None) -> bool:
 
 
 def _page(
-    task: Classify, rows: tuple[Result, ...], found: Audit | None, discovery: Mapping[str, Mapping[str, float]]
+    task: Classify,
+    rows: tuple[Result, ...],
+    found: Audit | None,
+    discovery: Mapping[str, Mapping[str, float]],
+    names: tuple[str, ...],
 ) -> ClassifyPage:
     data = task.data
     reached = level(task.model)
@@ -278,6 +281,7 @@ def _page(
         model_facts={text: found.model[name] for name, text in OF_THE_MODEL.items()} if found else {},
         discovery=discovery_page(discovery, "the test set"),
         level=LEVELS[reached],
+        part_names=names,
     )
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from partrep import UserError, lookup
 from partrep.data import transforms
 from partrep.data.transforms import Warp
+from partrep.explain.contributions import level
 from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.disentanglement import code_decorrelation, dip_i, gaussian_kl, total_correlation
@@ -114,12 +115,14 @@ def _proposal(seen: Seen) -> jax.Array:
 
 
 def _border(seen: Seen) -> jax.Array:
-    """Cross entropy of what the border says by itself, with what the surroundings say of the class.
+    """Cross entropy with the class of what the border, with the bias, says by itself.
 
-    Trained to say all that it can, it leaves the others what it cannot say: a product of experts.
+    Trained to say all that it can, it leaves the others what it cannot say: a product of experts (Clark et al. 2019,
+    arXiv 1909.03683, "bias product"), whose expert is a part of the model.
     """
-    outputs = seen.outputs
-    if not seen.config["model"]["method"].get("border") or outputs.contributions is None or outputs.logits is None:
+    outputs, bordered = seen.outputs, seen.config["model"]["method"].get("border")
+    additive = seen.model is not None and level(seen.model)
+    if not (bordered and additive) or outputs.contributions is None or outputs.logits is None:
         raise UserError("loss term 'border' needs config.model.method.border and additive parts; found none")
     bias = outputs.logits - outputs.contributions.sum(1)
     return softmax_cross_entropy(bias + outputs.contributions[:, -1], seen.target).mean()

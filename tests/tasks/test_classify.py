@@ -19,7 +19,7 @@ from partrep.data.transforms import Warp, apply_to_images
 from partrep.models.part_model import PartModel
 from partrep.tasks import classify
 from partrep.tasks.batches import EqualGroups
-from partrep.tasks.classify_check import check_objective
+from partrep.tasks.classify_check import check_objective, check_settings
 from partrep.tasks.classify_terms import TERMS, Seen, terms
 from partrep.train import loop
 from partrep.train.checkpoint import Checkpoints
@@ -457,11 +457,21 @@ def test_groupdro_draws_both_groups_equally_often(small):
 @pytest.mark.parametrize(
     "groups, size, message",
     [([1, 1, 2], 4, "groups of 0, 2, 1 training images; expected two at least"), ([0, 0], 4, "groups of 2 training"),
-     ([0, 1], 5, "a batch of 5 of 2 groups; expected a multiple")],
+     ([0, 1], 5, "batch_size 5 with 2 groups; expected a multiple")],
 )  # fmt: skip
 def test_groups_that_cannot_be_drawn_equally(groups, size, message):
     with pytest.raises(UserError, match=message):
         EqualGroups(np.array(groups), size, 0)
+
+
+def test_equal_groups_of_processes_in_a_row_are_the_batch_of_one():
+    groups = np.arange(30) % 3
+    alone = EqualGroups(groups, 12, 5)
+    pair = [EqualGroups(groups, 12, 5, process, 2) for process in (0, 1)]
+    for t in range(3):
+        np.testing.assert_array_equal(np.concatenate([each[t]["index"] for each in pair]), alone[t]["index"])
+        assert np.bincount(groups[alone[t]["index"]]).tolist() == [4, 4, 4]
+    assert len(set(alone[0]["index"].tolist())) == 12 and (np.diff(groups[alone[0]["index"]]) < 0).any()  # in any order
 
 
 @pytest.mark.parametrize("shortcut", [0.0, 1.0])
@@ -475,6 +485,35 @@ def test_groupdro_needs_two_groups(small, shortcut):
     config.objective = {"name": "irm"}
     with pytest.raises(UserError, match="unknown objective 'irm'; known: erm, groupdro"):
         check_objective(config)
+
+
+@pytest.mark.parametrize(
+    "objective, found",
+    [({"name": "groupdro"}, "groupdro with no settings"), ({"name": "groupdro", "step_size": -1.0}, "step_size -1.0"),
+     ({"name": "erm", "step_size": 0.01}, "erm with step_size 0.01")],
+)  # fmt: skip
+def test_an_objective_has_its_own_settings(small, objective, found):
+    config = {**small("gap").config, "objective": objective}
+    with pytest.raises(UserError, match=f"{found}; expected objective=erm, or objective=groupdro with a step_size"):
+        check_objective(config)
+
+
+def test_unknown_logits_and_modes_are_named(small):
+    config = small("gap").config
+    config.logits = ""
+    with pytest.raises(UserError, match="unknown config.logits ''; known: plain, squared_log"):
+        check_settings(config)
+    config.logits, config.stages.joint.mode = "plain", "training"
+    with pytest.raises(UserError, match="config.stages.joint.mode is 'training'; expected train or evaluation"):
+        check_settings(config)
+
+
+@pytest.mark.parametrize("name, found", [("relit", "unknown 'rotation'"), ("recombined", "with rotation, scale, shift")])
+def test_a_view_with_the_settings_of_another_is_refused(small, name, found):
+    task = small("landmarks")
+    task.config.view.name = name
+    with pytest.raises(UserError, match=found):
+        shown(task)
 
 
 def test_accuracy_is_of_every_image_once(small):
