@@ -8,7 +8,8 @@ With --backbone that preset is trained once a seed and world, in DIR/backbone-SE
 take that of this run as it is, with the settings of features=given; the others train their own.
 Each run lives in DIR/PRESET-SEED (with --worlds -worldWORLD after it) as `launch.main` leaves it: finished ones are
 kept, others go on. The table has the readers of the first preset and the main reader of each other one; the first's
-main reader is what all are compared with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout names the report.
+main reader is what all are compared with. Writes DIR/compare.json and DIR/report/index.html. The last line on stdout
+names the report.
 """
 
 from __future__ import annotations
