@@ -84,6 +84,8 @@ def test_keys_reach_the_config():
         assert {term: config.losses[term] for term in terms} == terms
         assert config.losses.total_variation == MADE["landmarks_tv"].losses.total_variation
         assert ("decoder" in config.model) == (name == "generative")
+    assert MADE["additive"].losses.recombination == 0.3
+    assert classify.get_config("slots,recombination=on").losses.recombination == 1.0
     bordered = classify.get_config("slots,border=on")
     assert (bordered.model.method.border, bordered.losses.border) == (1, 1.0)
     assert (MADE["slots"].model.method.border, MADE["slots"].losses.border) == (0, 0.0)
