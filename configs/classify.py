@@ -110,8 +110,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
         raise partrep.UserError(f"readout=isolated with bottleneck={bottleneck}; expected standardised or generative")
     if recombined and bottleneck == "binary":
         raise partrep.UserError("recombination=on with bottleneck=binary; expected one whose codes are affine")
-    if recombined or preset == "additive":
-        _recombine(config, 0.3 if preset == "additive" else 1.0)  # the former the best of `SEARCH`
+    if recombined:
+        _recombine(config, 1.0)
     if isolated:
         _isolate(config)
     config.objective = OBJECTIVES[keys["objective"]]
@@ -190,6 +190,7 @@ def _additive(config: ConfigDict) -> None:
     """Slots on local features, trained so that what locations contribute adds up."""
     _slots(config)
     config.model.backbone = BACKBONES["local"]
+    _recombine(config, 0.3)  # the best of `SEARCH` in worlds 0 and 1
 
 
 def _prototypes(config: ConfigDict) -> None:

@@ -69,14 +69,12 @@ def _encode(picture: Image.Image, format_: str | None = None, **options: object)
 
 def tint_uri(strength: np.ndarray, colour: str) -> str:
     """Returns a map [h,w] in [0, 1] as a picture of one colour whose opacity is the map."""
-    pixels = np.empty((*np.shape(strength), 4), np.uint8)
-    pixels[..., :3] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    pixels[..., 3] = np.round(255 * np.clip(strength, 0, 1))
-    return _encode(Image.fromarray(pixels), "png", optimize=True)
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    return layer_uri(np.broadcast_to(rgb, (*np.shape(strength), 3)), strength)
 
 
 def layer_uri(layer: np.ndarray, share: np.ndarray) -> str:
-    """Returns an image [H,W,3] in [0, 1] as a picture whose opacity is a map [H,W] in [0, 1]."""
+    """Returns an image [H,W,3], u8 or in [0, 1], as a picture whose opacity is a map [H,W] in [0, 1]."""
     opacity = np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
     return _encode(Image.fromarray(np.dstack([to_rgb(layer), opacity])), "png", optimize=True)
 

@@ -52,6 +52,11 @@ class EqualGroups:
         return {"index": np.random.default_rng([self.seed, t]).permutation(chosen)[self.slice]}
 
 
+def balanced(groups: np.ndarray, batch_size: int, seed: int) -> EqualGroups:
+    """This process's slices of endless batches with as many of each of the groups [n]."""
+    return EqualGroups(groups, batch_size, seed, sharding.process_index(), sharding.process_count())
+
+
 class ClassBatches:
     """Batch t of the base classes: what the step needs to make the images, and their labels."""
 

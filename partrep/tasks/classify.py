@@ -36,7 +36,7 @@ from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.parts.similarity import unit
-from partrep.tasks.batches import ClassBatches, EqualGroups, eval_batches, shuffled
+from partrep.tasks.batches import ClassBatches, EqualGroups, balanced, eval_batches, shuffled
 from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors
 from partrep.tasks.classify_push import AT_END
 from partrep.tasks.classify_terms import Seen, terms
@@ -394,13 +394,10 @@ def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
 
     Those of `groupdro` have as many images of either group.
     """
-    size, seed = settings["batch_size"], task.config["seed"]
+    how = settings["batch_size"], task.config["seed"]
+    order: TrainBatches | EqualGroups = shuffled(len(task.data.train), *how)
     if by_groups(task.config):
-        order: Any = EqualGroups(
-            task.train_conflicts, size, seed, sharding.process_index(), sharding.process_count()
-        )
-    else:
-        order = shuffled(len(task.data.train), size, seed)
+        order = balanced(task.train_conflicts, *how)
     return ClassBatches(task.data.train, order) if task.backbone is None else FeatureBatches(task, order)
 
 

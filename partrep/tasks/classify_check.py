@@ -47,14 +47,15 @@ def check_objective(config: Mapping[str, Any]) -> None:
     settings, shortcut = dict(config["objective"]), config["data"].get("shortcut", 0)
     name = settings.pop("name")
     lookup(classify.OBJECTIVES, name, "objective")
-    wanted = {"step_size"} if name == "groupdro" else set()
+    grouped = classify.by_groups(config)
+    wanted = {"step_size"} if grouped else set()
     if set(settings) != wanted or settings.get("step_size", 0) < 0:
         found = ", ".join(f"{key} {value}" for key, value in settings.items()) or "no settings"
         raise UserError(
             f"config.objective is {name} with {found}; expected objective=erm, or objective=groupdro with a step_size "
             "of at least 0, in the config argument"
         )
-    if name == "groupdro" and not 0 < shortcut < 1:
+    if grouped and not 0 < shortcut < 1:
         raise UserError(
             f"config.objective is groupdro with config.data.shortcut {shortcut}; expected a shortcut over 0 and under "
             "1: the groups are images in their class's habitat and in another"
