@@ -8,6 +8,7 @@ from typing import Any
 
 from partrep import UserError, lookup
 from partrep.data import birds, imageset
+from partrep.data.decode import View
 from partrep.data.imageset import ImageSet
 
 HABITATS = ("matched", "random", "conflicting")
@@ -25,6 +26,7 @@ class ClassifyData:
         world: of the birds, whose predictions can be intervened on; None for other images.
         group: of its classes, as `birds.World.classes` names it.
         channels: of the images.
+        view: how a photo would be cut out to be shown to a model of these images.
     """
 
     train: ImageSet
@@ -34,6 +36,7 @@ class ClassifyData:
     world: birds.World | None
     group: str
     channels: int
+    view: View
 
     def __post_init__(self):
         if len({s.fingerprint for s in (self.train, self.validation, self.test)}) < 3:
@@ -63,6 +66,7 @@ def _birds(settings: Mapping[str, Any]) -> ClassifyData:
         world=world,
         group=group,
         channels=3,
+        view=View(size, size),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,8 @@ class ImageSet:
     Attributes:
         labels: i32 [n].
         load: indices int [m] -> {name: array with leading axis m}, always with `label`.
-        decode: (batch, key or None) -> images f32 [m,H,W,C] in [0,1]; augmented where a key is given.
+        decode: (batch, key or None) -> images f32 [m,H,W,C] in [0,1], or of a set with a `grid` their features f32
+            [m,h,w,D]; augmented where a key is given.
         fingerprint: sixteen hex digits that change with the images.
         groups: i32 [n], such as the alphabet; None where there are none.
         attribute: i32 [n], such as the drawer; None where there is none.
@@ -35,6 +36,8 @@ class ImageSet:
         warped: (batch, `Warp` of one warp) -> the images, all under that warp; None where they are rendered.
         target: (batch) -> f32 [m,C], the exact class posterior of what the images show; None where it is one class.
         matched: (batch) -> bool [m], whether the surroundings are those of the class; None where none has its own.
+        grid: (h, w, D) of a set that holds features of a frozen backbone; None of a set of images.
+        photos: indices int [m] -> u8 [m,H,W,3], what those features are of; None where `decode` gives images.
     """
 
     labels: np.ndarray
@@ -49,6 +52,8 @@ class ImageSet:
     warped: Callable[[Batch, transforms.Warp], jax.Array] | None = None
     target: Callable[[Batch], jax.Array] | None = None
     matched: Callable[[Batch], jax.Array] | None = None
+    grid: tuple[int, int, int] | None = None
+    photos: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +61,7 @@ class ImageSet:
     @property
     def classes(self) -> int:
         """The number of classes, C."""
-        return int(self.labels.max()) + 1
+        return len(self.names) or int(self.labels.max()) + 1
 
 
 def of_birds(world: birds.World, group: str, split: str, size: int, habitat: str = "world") -> ImageSet:
@@ -167,6 +172,55 @@ def of_arrays(
     return ImageSet(
         turned, load, decode, digest, repeat(source.groups), repeat(crossed), names, warped=warped
     )
+
+
+def of_features(
+    features: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    chosen: np.ndarray,
+    photos: Callable[[np.ndarray], np.ndarray],
+    digest: str,
+    warp: transforms.WarpSettings | None = None,
+) -> ImageSet:
+    """Features of some photos of a set; in training, flipped and cropped as grids where a warp says so.
+
+    Args:
+        features: f16 [n,h,w,D] of all photos of the set, such as a memory-mapped file.
+        labels: i32 [n] in 0..C-1, of the same.
+        names: of the C classes.
+        chosen: int [m], which photos these are.
+        photos: numbers in the whole set int [k] -> u8 [k,H,W,3].
+        digest: changes with the photos and with how their features are computed.
+        warp: the random warp of training grids; None for none.
+    """
+    labels = labels[chosen].astype(np.int32)
+
+    def load(indices: np.ndarray) -> Batch:
+        return {"grid": features[chosen[indices]], "label": labels[indices]}
+
+    return ImageSet(
+        labels,
+        load,
+        _grid_decoder(warp),
+        fingerprint(digest, chosen.tobytes()),
+        names=tuple(names),
+        grid=tuple(features.shape[1:]),
+        photos=lambda indices: photos(chosen[indices]),
+    )
+
+
+@functools.cache
+def _grid_decoder(warp: transforms.WarpSettings | None):
+    """`decode` of grids: the same one for all sets of a warp, so that they share programs."""
+
+    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+        grid = jnp.asarray(batch["grid"], jnp.float32)
+        if key is None or warp is None:
+            return grid
+        return transforms.apply_to_images(transforms.random_warp(key, grid.shape[0], warp), grid, fill=None)
+
+    return decode
 
 
 def fingerprint(*parts: Any) -> str:

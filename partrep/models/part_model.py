@@ -21,11 +21,6 @@ from partrep.parts import METHODS
 from partrep.parts.structure import Parts
 
 
-def standardise(image: jax.Array) -> jax.Array:
-    """Brings images in [0,1] to about zero mean and unit variance: (x - 0.5) / 0.25."""
-    return (image - 0.5) / 0.25
-
-
 def weighted_mean(codes: jax.Array, presence: jax.Array) -> jax.Array:
     """The presence-weighted mean of part codes: [B,K,M], [B,K] -> f32 [B,M]; zero where no part is present.
 
@@ -74,6 +69,7 @@ class PartModel(nn.Module):
             parts are read again from the image. None: they are read as the method read them.
         proposal_head: (Parts, train) -> logits [B,classes] of the method's own parts, to train the first
             stage by; None for none.
+        mean, std: of images in [0,1], one number or one a channel: backbone and read-out get `(image - mean) / std`.
     """
 
     backbone: nn.Module
@@ -83,6 +79,8 @@ class PartModel(nn.Module):
     decoder: nn.Module | None = None
     readout: nn.Module | None = None
     proposal_head: nn.Module | None = None
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.25
 
     def __call__(self, image: jax.Array, train: bool) -> PartOutputs:
         """Images f32 [B,H,W,C] in [0,1] -> every named array of the model."""
@@ -91,13 +89,13 @@ class PartModel(nn.Module):
         if self.readout is None:
             return self._classified(features, parts, train, image.shape)
         logits = None if self.proposal_head is None else self.proposal_head(parts, train)
-        features, isolated = self.readout(standardise(image), parts, train)
+        features, isolated = self.readout(self._standardised(image), parts, train)
         outputs = self._classified(features, isolated, train, image.shape)
         return dataclasses.replace(outputs, proposal=parts, proposal_logits=logits)
 
     def encode(self, image: jax.Array, train: bool = False) -> jax.Array:
         """Images f32 [B,H,W,C] in [0,1] -> features [B,h,w,D] of the backbone."""
-        return self.backbone(standardise(image), train)
+        return self.backbone(self._standardised(image), train)
 
     def from_features(self, features: jax.Array, train: bool = False) -> PartOutputs:
         """Features [B,h,w,D] of the backbone -> every named array that needs no pixels: no reconstruction.
@@ -117,7 +115,7 @@ class PartModel(nn.Module):
         """
         if self.readout is None:
             raise UserError("the model has no isolated read-out; expected one, to run it on given masks")
-        features, parts = self.readout(standardise(image), regions(masks), train)
+        features, parts = self.readout(self._standardised(image), regions(masks), train)
         return self._classified(features, parts, train, image.shape)
 
     def project(self, image: jax.Array) -> jax.Array:
@@ -133,6 +131,10 @@ class PartModel(nn.Module):
         """Part vectors [B,K,D] and presence [B,K] -> logits [B,C], in evaluation mode."""
         assert self.head is not None
         return self.head(self.bottleneck(vectors, False), presence, False)
+
+    def _standardised(self, image: jax.Array) -> jax.Array:
+        """Images in [0,1] as the backbone was made for."""
+        return (image - jnp.asarray(self.mean)) / jnp.asarray(self.std)
 
     def _classified(
         self, features: jax.Array, parts: Parts, train: bool, shape: tuple[int, ...] | None = None
@@ -191,7 +193,7 @@ def _bottleneck(config: Mapping[str, Any]) -> nn.Module:
     return make(BOTTLENECKS, "bottleneck", config.get("bottleneck") or {"name": "identity"})
 
 
-ENTRIES = ("backbone", "method", "bottleneck", "head", "decoder", "readout", "proposal_head")
+ENTRIES = ("backbone", "method", "bottleneck", "head", "decoder", "readout", "proposal_head", "normalisation")
 
 
 def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jnp.float32) -> PartModel:
@@ -202,7 +204,7 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
             none), `decoder` (default none), `readout` (default none; `{"name": "isolated"}` reads each part
             from its own pixels alone) and, with a read-out, `proposal_head` (default none; a head, after a
             bottleneck like the model's, on the parts that the method proposed), each with a `name` and the
-            fields of that module.
+            fields of that module; and `normalisation` (default `{"mean": 0.5, "std": 0.25}`) of images in [0,1].
         classes: width of the classifiers; needed where there is a head or where parts belong to classes.
         dtype: of the computation of backbone and read-out; the rest follows their features.
 
@@ -224,7 +226,12 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         decoder=make(DECODERS, "decoder", config["decoder"]) if config.get("decoder") else None,
         readout=make(READOUTS, "read-out", {"dtype": dtype, **isolated}) if isolated else None,
         proposal_head=None if proposal_head is None else Classifier(_bottleneck(config), proposal_head),
+        **{name: _per_channel(value) for name, value in (config.get("normalisation") or {}).items()},
     )
+
+
+def _per_channel(value: Any) -> float | tuple[float, ...]:
+    return float(value) if isinstance(value, int | float) else tuple(float(each) for each in value)
 
 
 def outputs_of(model: PartModel, variables: Any, images: jax.Array) -> PartOutputs:

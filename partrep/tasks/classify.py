@@ -36,6 +36,7 @@ from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.parts.similarity import unit
+from partrep.tasks import classify_photos
 from partrep.tasks.batches import ClassBatches, EqualGroups, balanced, eval_batches, shuffled
 from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors
 from partrep.tasks.classify_push import AT_END
@@ -61,16 +62,19 @@ class Classify:
     config: Mapping[str, Any]
     data: ClassifyData
     model: PartModel
-    backbone: Tree | None = None  # its variables by collection, where they come from another run and stay as they are
+    backbone: Tree | None = None  # its variables by collection, where they are given and stay as they are
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what `build` made the model of
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0."""
-        size = self.config["data"]["size"]
-        images = jnp.zeros((2, size, size, self.data.channels))
+        size, grid = self.config["data"]["size"], self.data.train.grid
         streams = {name: stream(key, name) for name in ("params", *STREAMS)}
-        made = dict(self.model.init(streams, images, True))
+        if grid:
+            made = dict(self.model.init(streams, jnp.zeros((2, *grid)), True, method=PartModel.from_features))
+        else:
+            made = dict(self.model.init(streams, jnp.zeros((2, size, size, self.data.channels)), True))
         for collection, given in (self.backbone or {}).items():
-            made[collection] = {**made[collection], "backbone": jax.tree.map(jnp.asarray, given)}
+            made[collection] = {**made.get(collection, {}), "backbone": jax.tree.map(jnp.asarray, given)}
         return made
 
     def forward(
@@ -86,11 +90,15 @@ class Classify:
         )
         if "features" in batch:
             return apply(batch["features"].astype(jnp.float32), method=PartModel.from_features)
-        return apply(batch["image"])
+        return apply(batch["image"], method=PartModel.from_features if self.data.train.grid else None)
 
     def outputs(self, variables: Tree, images: jax.Array) -> PartOutputs:
-        """Outputs in evaluation mode."""
-        return outputs_of(self.model, variables, images)
+        """Outputs in evaluation mode; of a set of features, `images` are these."""
+        if not self.data.train.grid:
+            return outputs_of(self.model, variables, images)
+        outputs = self.model.apply(variables, images, method=PartModel.from_features)
+        assert isinstance(outputs, PartOutputs)
+        return outputs
 
     @property
     def train_features(self) -> dict[str, Any]:
@@ -149,11 +157,14 @@ def _read_features(task: Classify) -> dict[str, Any]:
 
 def make(config: Mapping[str, Any]) -> Classify:
     """Reads the data and builds the model that a config names."""
+    if "pretrained" in config:
+        return Classify(config, *classify_photos.make(config))
     data = classify_data.load(config["data"])
     dtype = sharding.compute_dtype(config["dtype"])
     model = build(config["model"], data.train.classes, dtype)
     folder = config["backbone_from"]
-    return Classify(config, data, model, load_backbone(pathlib.Path(folder), config) if folder else None)
+    backbone = load_backbone(pathlib.Path(folder), config) if folder else None
+    return Classify(config, data, model, backbone, config["model"])
 
 
 def load(workdir: pathlib.Path) -> tuple[Classify, dict[str, Tree]]:
@@ -398,7 +409,8 @@ def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
     order: TrainBatches | EqualGroups = shuffled(len(task.data.train), *how)
     if by_groups(task.config):
         order = balanced(task.train_conflicts, *how)
-    return ClassBatches(task.data.train, order) if task.backbone is None else FeatureBatches(task, order)
+    kept = task.backbone is not None and not task.data.train.grid
+    return FeatureBatches(task, order) if kept else ClassBatches(task.data.train, order)
 
 
 class FeatureBatches:

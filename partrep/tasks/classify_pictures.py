@@ -13,6 +13,7 @@ from partrep.evaluate.predict import predict
 from partrep.report.content import EpisodePicture, Painting
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.tasks.classify import LOGITS, Classify
+from partrep.tasks.maps import with_photos
 from partrep.train.state import Tree
 
 Pictures = tuple[EpisodePicture, ...]
@@ -35,7 +36,7 @@ def pictures(task: Classify, variables: Tree, most: int) -> tuple[Pictures, Pict
 def look(task: Classify, variables: Tree, images: ImageSet, indices: np.ndarray) -> dict[str, Any]:
     """Images, maps, logits and contributions of the images at `indices`."""
     batches = eval_batches(images, task.config["evaluation"]["batch_size"], indices)
-    return predict(_look(task, images.decode), variables, batches)
+    return with_photos(predict(_look(task, images.decode), variables, batches), images, indices)
 
 
 @functools.cache
@@ -47,7 +48,7 @@ def _look(task: Classify, decode):
         outputs = task.outputs(variables, image)
         assert outputs.logits is not None and outputs.contributions is not None
         return {
-            "image": image,
+            **({} if task.data.train.grid else {"image": image}),
             "label": batch["label"],
             "assignment": outputs.parts.assignment,
             "logits": outputs.logits,

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from partrep.tasks import classify
+from partrep.tasks.classify_bank import BANK, card_of, make_bank
 from partrep.tasks.classify_check import check_settings, check_task
 from partrep.tasks.classify_evaluation import evaluate
 from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
+from partrep.train import sharding
+from partrep.train.state import Tree
 
 
 def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
@@ -28,4 +31,17 @@ def run(task: classify.Classify, workdir: pathlib.Path) -> Outcome:
     """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
     state = classify.train(task, workdir)
     count = functools.partial(count_test_evaluations, workdir)
-    return evaluate(task, best_variables(workdir, state), count)
+    variables = best_variables(workdir, state)
+    outcome = evaluate(task, variables, count)
+    keep(task, variables, outcome.results["test/accuracy"], workdir)
+    return outcome
+
+
+def keep(task: classify.Classify, variables: Tree, accuracy: float, workdir: pathlib.Path) -> None:
+    """Leaves what explaining a photo needs; of data that are made and not stored, the patches are made again then."""
+    bank = make_bank(task, variables) if task.data.train.photos is not None else None
+    if not sharding.is_writer():
+        return
+    if bank is not None:
+        bank.save(workdir / BANK)
+    card_of(task, accuracy).save(workdir)

@@ -46,8 +46,8 @@ MOST_SHARED = 64
 def part_count(task: Task, variables: Tree) -> int:
     """K of the part method."""
     size, channels = task.config["data"]["size"], task.data.channels
-    shape = jax.eval_shape(task.outputs, variables, jnp.zeros((1, size, size, channels)))
-    return shape.codes.shape[1]
+    shape = task.data.train.grid or (size, size, channels)
+    return jax.eval_shape(task.outputs, variables, jnp.zeros((1, *shape))).codes.shape[1]
 
 
 SomeTask = TypeVar("SomeTask", bound=Task)
@@ -79,7 +79,8 @@ class Sampled(Generic[SomeTask]):
     def at(self, indices: np.ndarray) -> Maps:
         """Images, maps, local part vectors and, where known, the truth of the images at `indices`."""
         batches = eval_batches(self.images, self.task.config["evaluation"]["batch_size"], indices)
-        return predict(_apply(self.task, self.images.decode, self.images.truth), self.variables, batches)
+        maps = predict(_apply(self.task, self.images.decode, self.images.truth), self.variables, batches)
+        return with_photos(maps, self.images, indices)
 
     @property
     def found(self) -> Found:
@@ -92,6 +93,11 @@ class Sampled(Generic[SomeTask]):
         return bird_truth(*(self.maps[name] for name in TRUTH))
 
 
+def with_photos(maps: Maps, images: ImageSet, indices: np.ndarray) -> Maps:
+    """Maps of the images at `indices` whose `image`, where the set holds features, is the photo they are of."""
+    return maps if images.photos is None else {**maps, "image": images.photos(indices)}
+
+
 @functools.cache
 def _apply(task: Task, decode: Callable[..., jax.Array], render: Callable[[Batch], Rendered] | None):
     """The function that `predict` compiles; sets of one renderer share it."""
@@ -101,7 +107,7 @@ def _apply(task: Task, decode: Callable[..., jax.Array], render: Callable[[Batch
         image = decode(batch, None) if truth is None else truth.image
         outputs = task.outputs(variables, image)
         maps = {
-            "image": image,
+            **({} if task.data.train.grid else {"image": image}),
             "label": batch["label"],
             "features": outputs.features.astype(jnp.float32),
             "assignment": outputs.parts.assignment,

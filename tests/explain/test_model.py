@@ -11,7 +11,7 @@ from partrep.explain.cam import hires_cam
 from partrep.explain.model import Explained, logits_of_views, pick
 from partrep.models.bottlenecks import BOTTLENECKS
 from partrep.models.heads.linear import Linear
-from partrep.models.part_model import PartModel, standardise
+from partrep.models.part_model import PartModel
 from partrep.parts.gap import Gap
 
 IMAGES = np.random.default_rng(0).uniform(size=(2, 16, 16, 3)).astype(np.float32)
@@ -67,7 +67,7 @@ def test_a_part_model_is_explained_exactly_where_it_is_linear_after_the_features
     @jax.jit
     def explain(v, images, target):
         model = Explained(
-            features=lambda x: net.apply(v, x, method=lambda m, y: m.backbone(standardise(y), False)),
+            features=lambda x: net.apply(v, x, method=lambda m, y: m.backbone((y - 0.5) / 0.25, False)),
             head=lambda z: net.apply(v, z, method=read),
         )
         whole = net.apply(v, images, train=False).logits

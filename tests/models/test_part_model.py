@@ -1,6 +1,8 @@
 """The composed model: shapes, standardisation, embedding, and clear errors."""
 
-from __future__ import annotations
+from __future__ import functools
+
+import annotations
 
 import flax.linen as nn
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from partrep import UserError
-from partrep.models.part_model import PartModel, build, part_vectors, standardise, weighted_mean
+from partrep.models.part_model import PartModel, build, part_vectors, weighted_mean
 from partrep.parts.structure import Parts
 
 CONFIG = {
@@ -58,7 +60,16 @@ def test_the_model_standardises(run):
         {c: tree["backbone"] for c, tree in variables.items()}, (image - 0.5) / 0.25
     )
     np.testing.assert_allclose(out.features, inner, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(standardise(jnp.array([0.0, 0.5, 1.0])), [-2.0, 0.0, 2.0])
+
+
+def test_images_are_normalised_as_the_config_says(run):
+    image = run[2]
+    normalised = build({**CONFIG, "normalisation": {"mean": (0.1, 0.2, 0.3), "std": 0.5}}, classes=5)
+    plain = build({**CONFIG, "normalisation": {"mean": 0, "std": 1}}, classes=5)
+    out = jax.jit(functools.partial(normalised.apply, train=False))(run[1], image)
+    by_hand = (image - np.array([0.1, 0.2, 0.3])) / 0.5
+    expected = jax.jit(functools.partial(plain.apply, train=False))(run[1], by_hand)
+    np.testing.assert_allclose(out.logits, expected.logits, rtol=1e-5, atol=1e-5)
 
 
 def test_low_precision_compute_keeps_float32_parameters_and_outputs(run):

@@ -1,0 +1,150 @@
+"""The page that shows a person what a model looked at in their own photos."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from partrep.report.page import _environment, write_page
+from partrep.report.palette import ink_on, part_colour
+from partrep.report.pictures import Region, data_uri
+
+Chance = tuple[int, float]
+"""A class and its probability."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartSeen:
+    """One part in one photo.
+
+    Attributes:
+        part: its number, from 0.
+        region: where it wins; None where it wins nowhere.
+        adds: what it adds to the score of the decision, measured from the average photo; None where parts do not sum.
+        against: the same for the second most likely class.
+        without: the decision with the part at its average and the decision's probability then; None as above.
+        like: numbers of patches in `ExplainedPage.patches`, the most alike first.
+    """
+
+    part: int
+    region: Region | None
+    adds: float | None
+    against: float | None
+    without: Chance | None
+    like: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoSeen:
+    """One photo and what the model made of it.
+
+    Attributes:
+        name: of the file.
+        picture: the whole photo, a JPEG.
+        size: (height, width) of that picture.
+        view: (y0, x0, y1, x1) in [0,1] of the whole photo: what the model was shown.
+        likely: the likeliest classes, the decision first.
+        parts: that are listed, the one that adds most first.
+    """
+
+    name: str
+    picture: bytes
+    size: tuple[int, int]
+    view: tuple[float, float, float, float]
+    likely: tuple[Chance, ...]
+    parts: tuple[PartSeen, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplainedPage:
+    """Everything on the page.
+
+    Attributes:
+        photos: in the order of their names.
+        skipped: (file, why) of those that could not be read.
+        classes: their names.
+        patches: u8 [S,S,3] of training images, and the class of each.
+        about: what the model is and how well it recognises test images, a sentence.
+        level: which explanation holds, in words.
+        additive: whether what parts add sums to the score.
+    """
+
+    photos: tuple[PhotoSeen, ...]
+    skipped: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...]
+    patches: tuple[tuple[np.ndarray, int], ...]
+    about: str
+    level: str
+    additive: bool
+
+
+def write_explained(path: pathlib.Path, page: ExplainedPage) -> pathlib.Path:
+    """Writes the page to `path`, whole or not at all, and returns the path."""
+    return write_page(path, render_explained(page))
+
+
+def render_explained(page: ExplainedPage) -> str:
+    """The page as HTML. Photos are data: a photo becomes part of the page when it is turned to."""
+    parts = sorted({seen.part for photo in page.photos for seen in photo.parts})
+    shared = {
+        "classes": page.classes,
+        "patches": [[data_uri(patch, 72), label] for patch, label in page.patches],
+        "colours": {part: [part_colour(part), ink_on(part_colour(part))] for part in parts},
+        "additive": page.additive,
+        "index": [[photo.name, photo.likely[0][0], round(photo.likely[0][1], 4)] for photo in page.photos],
+    }
+    photos = [island(_photo(photo)) for photo in page.photos]
+    return _environment().get_template("explained.html.j2").render(page=page, shared=island(shared), photos=photos)
+
+
+def island(value: object) -> str:
+    """JSON that can stand inside a script element: no text in it can end the element.
+
+    >>> island({"name": "</script><b>"})
+    '{"name":"\\\\u003c/script>\\\\u003cb>"}'
+    """
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _photo(photo: PhotoSeen) -> dict:
+    return {
+        "src": "data:image/jpeg;base64," + base64.b64encode(photo.picture).decode(),
+        "size": photo.size,
+        "view": [round(value, 4) for value in photo.view],
+        "likely": [[label, round(chance, 4)] for label, chance in photo.likely],
+        "parts": [_part(seen) for seen in photo.parts],
+    }
+
+
+def _part(seen: PartSeen) -> dict:
+    made: dict = {"k": seen.part, "like": seen.like}
+    if seen.region is not None:
+        made |= {"d": seen.region.outline, "at": [round(x, 3) for x in seen.region.anchor]}
+        made["area"] = round(seen.region.area, 3)
+    if seen.adds is not None and seen.against is not None and seen.without is not None:
+        made |= {"adds": round(seen.adds, 3), "against": round(seen.against, 3)}
+        made["without"] = [seen.without[0], round(seen.without[1], 4)]
+    return made
+
+
+def jpeg(image: np.ndarray, quality: int = 80) -> bytes:
+    """An image u8 [H,W,3] as a JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "jpeg", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def most_alike(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The distinct numbers of some lists, in order.
+
+    >>> most_alike([(3, 1), (1, 2)])
+    (1, 2, 3)
+    """
+    return tuple(sorted({number for numbers in lists for number in numbers}))

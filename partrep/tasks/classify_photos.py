@@ -1,0 +1,127 @@
+"""Photos to classify by parts of a pretrained network's features, which are computed once and stay as they are.
+
+In: a config with `data` and `pretrained`. Out: the sets of features, the model, the variables of its backbone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep import lookup
+from partrep.data import features, imageset
+from partrep.data.classify import ClassifyData
+from partrep.data.decode import View, load_photo
+from partrep.data.imageset import ImageSet
+from partrep.data.photo_splits import split
+from partrep.data.photos import PhotoSet
+from partrep.data.transforms import WarpSettings
+from partrep.models.part_model import PartModel, build
+from partrep.models.pretrained import Pretrained, load_pretrained
+from partrep.models.pretrained.preprocessing import Preprocessing
+from partrep.train import sharding
+from partrep.train.settings import from_mapping
+from partrep.train.state import Tree
+
+CACHE = "~/.cache/partrep"
+"""Where features are kept unless PARTREP_CACHE or `config.data.cache` says otherwise."""
+
+
+def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, Tree], dict[str, Any]]:
+    """The data as features, the model, the variables of its backbone and what the model was built of."""
+    settings = config["data"]
+    pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])
+    photos = open_photos(settings)
+    view = view_of(pretrained.preprocessing, settings["size"])
+    recipe = recipe_of(config, pretrained)
+    model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
+    show, encode = functools.partial(shown, photos, view), encoder(model, pretrained.variables)
+    kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
+    return sets(settings, photos, view, kept), model, pretrained.variables, recipe
+
+
+def open_photos(settings: Mapping[str, Any]) -> PhotoSet:
+    """The photos that `data.dir` and, where they lie apart, `data.test` name."""
+    return lookup(SOURCES, settings["source"], "config.data.source")(settings)
+
+
+def recipe_of(config: Mapping[str, Any], pretrained: Pretrained) -> dict[str, Any]:
+    """The model of a config with the backbone of the weights, and images as that one takes them."""
+    seen = {"mean": pretrained.preprocessing.mean, "std": pretrained.preprocessing.std}
+    return {**config["model"], "backbone": dict(pretrained.backbone), "normalisation": seen}
+
+
+def view_of(preprocessing: Preprocessing, size: int) -> View:
+    """How photos are cut out for a network: as it was trained, in proportion where `size` is another.
+
+    >>> view_of(Preprocessing(256, 224, "bilinear", (0.5,) * 3, (0.5,) * 3), 112)
+    View(resize=128, crop=112, interpolation='bilinear')
+    """
+    return View(round(preprocessing.resize * size / preprocessing.crop), size, preprocessing.interpolation)
+
+
+def shown(photos: PhotoSet, view: View, index: int) -> np.ndarray:
+    """u8 [S,S,3]: one photo as the network sees it."""
+    return load_photo(photos.read(index), photos.ids[index], view)
+
+
+def cache_folder(settings: Mapping[str, Any]) -> pathlib.Path:
+    """Where features are kept."""
+    return pathlib.Path(settings["cache"] or os.environ.get("PARTREP_CACHE") or CACHE).expanduser()
+
+
+def key_of(photos: PhotoSet, pretrained: Pretrained, view: View) -> dict[str, Any]:
+    """What the features of photos depend on."""
+    return {
+        "photos": photos.fingerprint,
+        "weights": pretrained.fingerprint,
+        "backbone": {name: repr(value) for name, value in sorted(pretrained.backbone.items())},
+        "view": repr(view),
+        "preprocessing": repr(pretrained.preprocessing),
+    }
+
+
+def encoder(model: PartModel, variables: Mapping[str, Tree]) -> features.Apply:
+    """u8 [b,S,S,3] -> features [b,h,w,D] of the model's backbone."""
+    placed = sharding.replicate({collection: {"backbone": tree} for collection, tree in variables.items()})
+
+    def encode(variables: Tree, images: jax.Array) -> jax.Array:
+        made = model.apply(variables, images.astype(jnp.float32) / 255.0, method=PartModel.encode)
+        assert isinstance(made, jax.Array)
+        return made.astype(jnp.float16)
+
+    run = sharding.jit_apply(encode)
+    return lambda images: run(placed, sharding.put_batch(images))
+
+
+def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray) -> ClassifyData:
+    """The three sets of a split. With `fit=all` the validation photos are trained on as well."""
+    parts = split(photos, settings["split"], settings["resplit"], settings["validation"])
+    warp = from_mapping(WarpSettings, settings["warp"]) if settings["warp"] else None
+    everything = np.concatenate([parts.train, parts.validation])
+    train = {"all": everything, "part": parts.train}
+    fitted = lookup(train, settings["fit"], "config.data.fit")
+
+    def pictures(indices: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(functools.partial(shown, photos, view), indices.tolist())))
+
+    def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
+        return imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+
+    return ClassifyData(made(fitted, warp), made(parts.validation), made(parts.test), {}, None, "", 3, view)
+
+
+def _folder(settings: Mapping[str, Any]) -> PhotoSet:
+    return PhotoSet.open(settings["dir"], settings["test"] or None)
+
+
+SOURCES = {"folder": _folder}

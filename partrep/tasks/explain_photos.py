@@ -1,0 +1,169 @@
+"""What a finished classifier made of a person's photos, for the page that shows it.
+
+In: a finished run and a folder of photos. Out: the page's content; files that are no photos are listed, not fatal.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from partrep import UserError
+from partrep.data.decode import View, flattened, load_photo, open_image, orientation_of, photo_size, turned
+from partrep.explain.contributions import level
+from partrep.report.explained import Chance, ExplainedPage, PartSeen, PhotoSeen, jpeg
+from partrep.report.pictures import regions
+from partrep.tasks.classify_evaluation import LEVELS
+from partrep.tasks.finished import Finished
+
+BATCH = 16
+LISTED = 10
+"""Parts listed of a photo at most."""
+LIKELY = 3
+ALIKE = 4
+"""Patches shown of a part."""
+SHORT_SIDE, LONG_SIDE = 300, 1200
+"""Pixels of a photo on the page at most."""
+
+
+class Photo(NamedTuple):
+    """A photo that could be read: as the model sees it u8 [S,S,3], and as the page shows it."""
+
+    name: str
+    seen: np.ndarray
+    whole: np.ndarray
+    view: tuple[float, float, float, float]
+
+
+def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
+    """Reads every photo of a folder and explains it.
+
+    Raises:
+        UserError: no such folder, or no photo in it that can be read.
+    """
+    read: list[PhotoSeen] = []
+    skipped: list[tuple[str, str]] = []
+    patches: dict[tuple[int, int], int] = {}
+    for batch in batches(folder, finished.view, skipped):
+        read.extend(seen(finished, batch, patches))
+    if not read:
+        found = f"{len(skipped)} files, none of them a photo" if skipped else "no file"
+        first = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
+        raise UserError(f"{folder} has {found}{first}; expected photos such as JPEG or PNG")
+    bank = finished.bank
+    return ExplainedPage(
+        photos=tuple(read),
+        skipped=tuple(skipped),
+        classes=finished.card.classes,
+        patches=tuple((bank.patches[k, i], int(bank.labels[k, i])) for k, i in patches),
+        about=about(finished, len(read)),
+        level=LEVELS[level(finished.model)],
+        additive=level(finished.model) > 0,
+    )
+
+
+def about(finished: Finished, photos: int) -> str:
+    """What the page is about, in a sentence.
+
+    The accuracy is that of the test images of the run.
+    """
+    card = finished.card
+    said = f"{photos} photo{'' if photos == 1 else 's'}, each taken for one of {len(card.classes)} classes"
+    return f"{said} by a model that answers {100 * card.accuracy:.0f} of 100 test images of {card.data} correctly."
+
+
+def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) -> Iterator[list[Photo]]:
+    """The photos of a folder and of the folders in it, by name; what is none goes to `skipped` with the reason."""
+    if not folder.is_dir():
+        raise UserError(f"--images is {folder}; expected a folder of photos")
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not hidden(path, folder))
+    with ThreadPoolExecutor() as pool:
+        waiting: list[Photo] = []
+        for start in range(0, len(names), BATCH):
+            for found in pool.map(lambda name: open_photo(folder, name, view), names[start : start + BATCH]):
+                if isinstance(found, Photo):
+                    waiting.append(found)
+                else:
+                    skipped.append(found)
+            while len(waiting) >= BATCH:
+                yield waiting[:BATCH]
+                waiting = waiting[BATCH:]
+        if waiting:
+            yield waiting
+
+
+def hidden(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether a file, or a folder around it, begins with a dot, as what systems leave behind does."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+
+
+def open_photo(folder: pathlib.Path, name: str, view: View) -> Photo | tuple[str, str]:
+    """A photo, or (name, why it is none)."""
+    shown = os.fsencode(name).decode("utf-8", "replace")
+    try:
+        data = (folder / name).read_bytes()
+        region = view.region(photo_size(data, shown))
+        box = tuple(float(x) for x in np.clip(region, 0, 1))
+        return Photo(shown, load_photo(data, shown, view), thumbnail(data), box)  # type: ignore[arg-type]
+    except UserError as error:
+        return shown, str(error).removeprefix(f"{shown} is ").removeprefix(f"{shown}: ")
+    except OSError as error:
+        return shown, error.strerror or str(error)
+
+
+def thumbnail(data: bytes) -> np.ndarray:
+    """u8 [h,w,3]: a whole photo that could be read, upright and as small as the page shows it."""
+    file = open_image(data)
+    scale = min(1.0, SHORT_SIDE / min(file.size), LONG_SIDE / max(file.size))
+    size = [max(1, round(scale * side)) for side in file.size]
+    file.draft("RGB", (2 * size[0], 2 * size[1]))
+    return np.asarray(turned(flattened(file).resize(size), orientation_of(file)).convert("RGB"))
+
+
+def seen(finished: Finished, photos: list[Photo], patches: dict[tuple[int, int], int]) -> list[PhotoSeen]:
+    """What the page shows of some photos; the patches that they name are counted in `patches`, (part, number)."""
+    rows = np.minimum(np.arange(BATCH), len(photos) - 1)  # one shape, so that one program is compiled
+    found = finished.read(np.stack([photos[i].seen for i in rows]))
+    return [
+        one_photo(finished, photo, {name: value[i] for name, value in found.items()}, patches)
+        for i, photo in enumerate(photos)
+    ]
+
+
+def one_photo(
+    finished: Finished, photo: Photo, found: dict[str, np.ndarray], patches: dict[tuple[int, int], int]
+) -> PhotoSeen:
+    """What the page shows of one photo, of which `found` has what the model said."""
+    chances = finished.probabilities(found["logits"])
+    order = np.argsort(-chances, kind="stable")[:LIKELY]
+    likely = tuple((int(c), float(chances[c])) for c in order)
+    whole = photo.whole
+    return PhotoSeen(photo.name, jpeg(whole), whole.shape[:2], photo.view, likely, parts(finished, found, likely, patches))
+
+
+def parts(
+    finished: Finished, found: dict[str, np.ndarray], likely: tuple[Chance, ...], patches: dict[tuple[int, int], int]
+) -> tuple[PartSeen, ...]:
+    """The parts listed of one photo, the one that adds most first."""
+    first, second = likely[0][0], likely[min(1, len(likely) - 1)][0]
+    outlined = {region.part: region for region in regions(found["assignment"])}
+    moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
+    additive = level(finished.model) > 0
+    strength = np.abs(moves[:, first]) if additive else found["presence"]
+    listed = sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist(), key=lambda k: -moves[k, first])
+    made = []
+    for k in listed:
+        alike = finished.bank.nearest(k, found["codes"][k], ALIKE)
+        like = tuple(patches.setdefault((k, i), len(patches)) for i in alike)
+        without = None
+        if additive:
+            chances = finished.probabilities(found["logits"] - moves[k])
+            without = int(chances.argmax()), float(chances.max())
+        adds, against = (float(moves[k, c]) if additive else None for c in (first, second))
+        made.append(PartSeen(k, outlined.get(k), adds, against, without, like))
+    return tuple(made)

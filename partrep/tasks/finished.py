@@ -1,0 +1,78 @@
+"""A finished classifier, read from its workdir: no file of weights, and of photos no training data."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.data.decode import View
+from partrep.explain.exemplars import PartBank
+from partrep.models.part_model import PartModel, build, outputs_of
+from partrep.tasks.classify import LOGITS, finished_config
+from partrep.tasks.classify import load as load_task
+from partrep.tasks.classify_bank import BANK, Card, make_bank
+from partrep.train import sharding
+from partrep.train.checkpoint import best_step, load_variables
+from partrep.train.state import Tree
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each model
+class Finished:
+    """A trained model with what it needs to read a photo and to say what its parts look like."""
+
+    card: Card
+    model: PartModel
+    variables: dict[str, Tree]
+    bank: PartBank
+
+    @property
+    def view(self) -> View:
+        """How a photo is cut out for the model."""
+        return View(**self.card.view)
+
+    def read(self, photos: np.ndarray) -> dict[str, np.ndarray]:
+        """What the model says of photos u8 [b,S,S,3]: logits, contributions, codes, assignment, presence."""
+        return {name: np.asarray(value) for name, value in _reader(self)(self.variables, photos).items()}
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Logits [...,C] -> probabilities of the classes, as the training's cross entropy has them."""
+        moved = np.asarray(LOGITS[self.card.logits](jnp.asarray(logits)), np.float64)
+        raised = np.exp(moved - moved.max(-1, keepdims=True))
+        return raised / raised.sum(-1, keepdims=True)
+
+
+def load(workdir: pathlib.Path) -> Finished:
+    """Reads a finished classifier.
+
+    Raises:
+        UserError: no finished run, or one that is no classifier; a damaged file.
+    """
+    config = finished_config(workdir, "--workdir")
+    card = Card.load(workdir)
+    model = build(card.model, len(card.classes), sharding.compute_dtype(config["dtype"]))
+    variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
+    path = workdir / BANK
+    bank = PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
+    return Finished(card, model, variables, bank)
+
+
+@functools.cache
+def _reader(finished: Finished) -> Any:
+    def read(variables: Tree, photos: jax.Array) -> dict[str, jax.Array]:
+        outputs = outputs_of(finished.model, variables, photos.astype(jnp.float32) / 255.0)
+        assert outputs.logits is not None and outputs.contributions is not None
+        return {
+            "logits": outputs.logits,
+            "contributions": outputs.contributions,
+            "codes": outputs.codes,
+            "assignment": outputs.parts.assignment,
+            "presence": outputs.parts.presence,
+        }
+
+    return jax.jit(read)
