@@ -30,16 +30,21 @@ def check_settings(config: Mapping[str, Any]) -> None:
     for name, stage in config["stages"].items():
         if stage["mode"] not in MODES:
             raise UserError(f"config.stages.{name}.mode is {stage['mode']!r}; expected {' or '.join(MODES)}")
-    evaluation = config["evaluation"]
-    for name in evaluation["explanations"]:
+    for name in config["evaluation"]["explanations"]:
         lookup(dict(bound.POST_HOC), name, "explanation")
-    if len(config["data"]["images"]) != len(SPLITS):
-        found = config["data"]["images"]
-        raise UserError(f"config.data.images is {found}; expected train, validation and test images of each class")
-    most = config["data"]["images"][SPLITS.index("test")] // 2
-    if not 0 <= evaluation["audit_images"] <= most:
-        found = evaluation["audit_images"]
-        raise UserError(f"config.evaluation.audit_images is {found}; expected 0 to {most}, half of the test images")
+    if "images" in config["data"]:
+        check_birds(config)
+
+
+def check_birds(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where the images of each class are not as many as the run needs."""
+    images, audited = config["data"]["images"], config["evaluation"]["audit_images"]
+    if len(images) != len(SPLITS):
+        raise UserError(f"config.data.images is {images}; expected train, validation and test images of each class")
+    most = images[SPLITS.index("test")] // 2
+    if not 0 <= audited <= most:
+        wanted = f"expected 0 to {most}, half of the test images"
+        raise UserError(f"config.evaluation.audit_images is {audited}; {wanted}")
 
 
 def check_objective(config: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """The composed model: shapes, standardisation, embedding, and clear errors."""
 
-from __future__ import functools
+from __future__ import annotations
 
-import annotations
+import functools
 
 import flax.linen as nn
 import jax

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.models.heads.attention import Attention
+from partrep.models.heads.mlp import Mlp
 from partrep.models.heads.scores import ClassTied, NonNegative
 
 _INIT = nn.initializers.lecun_normal()
@@ -228,6 +229,7 @@ HEADS = {
     "concat_cosine": ConcatCosine,
     "cosine": Cosine,
     "linear": Linear,
+    "mlp": Mlp,
     "nonnegative": NonNegative,
     "parts_cosine": PartsCosine,
 }

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from partrep import UserError
 from partrep.models.heads.linear import HEADS
 
 B, K, M, C = 3, 4, 5, 6
@@ -32,7 +33,7 @@ def unit(x):
 
 def oracle(name, params, codes, presence, **fields):
     """Contributions [B,K,C] and logits [B,C] by loops in float64."""
-    p = {k: np.asarray(v, np.float64) for k, v in params.items()}
+    p = jax.tree.map(lambda v: np.asarray(v, np.float64), dict(params))
     codes, presence = codes.astype(np.float64), presence.astype(np.float64)
     out = np.zeros((B, K, C))
     for b in range(B):
@@ -42,6 +43,9 @@ def oracle(name, params, codes, presence, **fields):
             v = codes[b, k]
             if name == "linear":
                 out[b, k] = (p["modulation"][k] * v) @ p["kernel"] / K
+            elif name == "mlp":
+                hidden = np.maximum(v @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
+                out[b, k] = hidden @ p["out"]["kernel"] / K
             elif name == "concat":
                 out[b, k] = v @ p["kernel"][k]
             elif name == "cosine":
@@ -89,6 +93,11 @@ def test_part_dropout_keeps_the_mean_and_only_trains(inputs):
     draws = np.asarray(run(jax.random.split(jax.random.key(2), 4000)))
     assert draws.std(0).min() > 0.01
     np.testing.assert_allclose(draws.mean(0), plain, atol=0.06)
+
+
+def test_an_mlp_needs_a_hidden_layer(inputs):
+    with pytest.raises(UserError, match="mlp: width 0; expected at least 1"):
+        jax.eval_shape(lambda: HEADS["mlp"](classes=C, width=0).init(jax.random.key(0), *inputs, False))
 
 
 def test_low_precision_codes_are_read_in_float32(inputs):
