@@ -40,6 +40,12 @@ setup(
         "jinja2>=3.1",
         "contourpy>=1.3",
         "tensorboardX>=2.6.2.2",
+        "safetensors>=0.5",
+        "flatbuffers>=24.3",
     ],
-    extras_require={"test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.17.6", "mypy>=2.4.1"]},
+    extras_require={
+        "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.17.6", "mypy>=2.4.1"],
+        "hub": ["huggingface_hub>=0.26"],
+        "parity": ["torch", "torchvision", "timm"],
+    },
 )

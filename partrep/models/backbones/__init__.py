@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from partrep.models.backbones.conv4 import Conv4
 from partrep.models.backbones.convnet import ConvNet
+from partrep.models.backbones.mobilenetv2 import MobileNetV2
 from partrep.models.backbones.patchnet import PatchNet
 from partrep.models.backbones.resnet import ResNet12, ResNet18
 
 BACKBONES = {
     "conv4": Conv4,
     "convnet": ConvNet,
+    "mobilenetv2": MobileNetV2,
     "patchnet": PatchNet,
     "resnet12": ResNet12,
     "resnet18": ResNet18,

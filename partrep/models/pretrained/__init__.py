@@ -1,0 +1,1 @@
+"""Pretrained backbones: `load.load_pretrained(path, family)`; `families.FAMILIES` names the networks."""
