@@ -1,9 +1,9 @@
-"""Residual networks: ResNet-12 of the few-shot literature and ResNet-18."""
+"""Residual networks: ResNet-12 of the few-shot literature, and ResNet-18, 34, 50 and 101."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -76,6 +76,24 @@ class BasicBlock(nn.Module):
         return nn.relu(x + y)
 
 
+class BottleneckBlock(nn.Module):
+    """1x1, 3x3 and 1x1 convolution beside a shortcut; the 3x3 has the stride, as in torchvision ("v1.5")."""
+
+    width: int
+    stride: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B,h,w,D] -> [B,h/stride,w/stride,4*width]."""
+        y = nn.relu(batch_norm(train, self.dtype)(conv1x1(self.width, dtype=self.dtype)(x)))
+        y = nn.relu(batch_norm(train, self.dtype)(conv3x3(self.width, self.stride, self.dtype)(y)))
+        y = batch_norm(train, self.dtype)(conv1x1(4 * self.width, dtype=self.dtype)(y))
+        if x.shape != y.shape:
+            x = batch_norm(train, self.dtype)(conv1x1(4 * self.width, self.stride, self.dtype)(x))
+        return nn.relu(x + y)
+
+
 class ResNet18(nn.Module):
     """ResNet-18 in the layout of torchvision, without pooling and classifier: 11,176,512 parameters.
 
@@ -96,6 +114,7 @@ class ResNet18(nn.Module):
     strides: Sequence[int] = (1, 2, 2, 2)
     stem: str = "standard"
     dtype: Any = jnp.float32
+    block: ClassVar[Any] = BasicBlock
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
@@ -117,5 +136,25 @@ class ResNet18(nn.Module):
         stages = per_stage(stages=self.stages, widths=self.widths, strides=self.strides)
         for depth, width, first in stages:
             for i in range(depth):
-                x = BasicBlock(width, first if i == 0 else 1, self.dtype)(x, train)
+                x = self.block(width, first if i == 0 else 1, self.dtype)(x, train)
         return x
+
+
+class ResNet34(ResNet18):
+    """ResNet-34: 21,284,672 parameters; the fields are those of `ResNet18`."""
+
+    stages: Sequence[int] = (3, 4, 6, 3)
+
+
+class ResNet50(ResNet18):
+    """ResNet-50, whose features have four times `widths[-1]` channels: 23,508,032 parameters."""
+
+    stages: Sequence[int] = (3, 4, 6, 3)
+    block: ClassVar[Any] = BottleneckBlock
+
+
+class ResNet101(ResNet18):
+    """ResNet-101, whose features have four times `widths[-1]` channels: 42,500,160 parameters."""
+
+    stages: Sequence[int] = (3, 4, 23, 3)
+    block: ClassVar[Any] = BottleneckBlock

@@ -39,8 +39,10 @@ def maps(loaded, image):
     """Logits, and the maps by the names of timm."""
     backbone = module(loaded)
 
+    def wanted(layer, _):
+        return layer.name in LAST.values()
+
     def run(x):
-        wanted = lambda m, _: m.name in {None, *LAST.values()}
         head, state = backbone.apply(loaded.variables, x, False, capture_intermediates=wanted, mutable=["intermediates"])
         found = {name: state["intermediates"][ours]["__call__"][0] for name, ours in LAST.items()}
         found["conv_stem"] = jax.nn.relu6(found["conv_stem"])
