@@ -47,6 +47,7 @@ def _photos(keys: dict[str, str]) -> ConfigDict:
         seed=0,
         dtype="auto",
         data=dict(name="photos", dir="", test="", size=224, test_share=0.2, per_class=100, validation_share=0.2,
+                  drop_copies=False,
                   resplit=0, warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1), cache="", **keys),
         pretrained=dict(weights="", family=""),
         model=dict(method=dict(name=""), bottleneck=dict(name="standardised"), head=dict(name="concat")),

@@ -58,7 +58,8 @@ class PartBank:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} is not a readable bank of parts ({error}); expected one of a finished run") from None
+            wanted = "expected one of a finished run"
+            raise UserError(f"{path} is not a readable bank of parts ({error}); {wanted}") from None
         pieces = np.split(arrays.pop("jpeg"), arrays.pop("ends")[:-1])
         patches = np.stack([np.asarray(Image.open(io.BytesIO(piece.tobytes()))) for piece in pieces])
         return cls(patches=patches.reshape(*arrays["labels"].shape, *patches.shape[1:]), **arrays)

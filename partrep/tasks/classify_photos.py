@@ -19,13 +19,13 @@ import numpy as np
 from partrep import lookup
 from partrep.data import features, imageset
 from partrep.data.classify import ClassifyData
-from partrep.data.decode import View, load_photo
+from partrep.data.decode import View
 from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import split
-from partrep.data.photos import PhotoSet
+from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
 from partrep.models.part_model import PartModel, build
-from partrep.models.pretrained import Pretrained, load_pretrained
+from partrep.models.pretrained.load import Pretrained, load_pretrained
 from partrep.models.pretrained.preprocessing import Preprocessing
 from partrep.train import sharding
 from partrep.train.settings import from_mapping
@@ -43,7 +43,7 @@ def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, 
     view = view_of(pretrained.preprocessing, settings["size"])
     recipe = recipe_of(config, pretrained)
     model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
-    show, encode = functools.partial(shown, photos, view), encoder(model, pretrained.variables)
+    show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
     kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
     return sets(settings, photos, view, kept), model, pretrained.variables, recipe
 
@@ -66,11 +66,6 @@ def view_of(preprocessing: Preprocessing, size: int) -> View:
     View(resize=128, crop=112, interpolation='bilinear')
     """
     return View(round(preprocessing.resize * size / preprocessing.crop), size, preprocessing.interpolation)
-
-
-def shown(photos: PhotoSet, view: View, index: int) -> np.ndarray:
-    """u8 [S,S,3]: one photo as the network sees it."""
-    return load_photo(photos.read(index), photos.ids[index], view)
 
 
 def cache_folder(settings: Mapping[str, Any]) -> pathlib.Path:
@@ -104,7 +99,8 @@ def encoder(model: PartModel, variables: Mapping[str, Tree]) -> features.Apply:
 
 def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray) -> ClassifyData:
     """The three sets of a split. With `fit=all` the validation photos are trained on as well."""
-    parts = split(photos, settings["split"], settings["resplit"], settings["validation"])
+    amounts = settings["test_share"], settings["per_class"], settings["validation_share"]
+    parts = split(photos, settings["split"], settings["resplit"], *amounts)
     warp = from_mapping(WarpSettings, settings["warp"]) if settings["warp"] else None
     everything = np.concatenate([parts.train, parts.validation])
     train = {"all": everything, "part": parts.train}
@@ -112,7 +108,7 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
 
     def pictures(indices: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor() as pool:
-            return np.stack(list(pool.map(functools.partial(shown, photos, view), indices.tolist())))
+            return np.stack(list(pool.map(functools.partial(photos.photo, view=view), indices.tolist())))
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
         return imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
@@ -121,7 +117,9 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
 
 
 def _folder(settings: Mapping[str, Any]) -> PhotoSet:
-    return PhotoSet.open(settings["dir"], settings["test"] or None)
+    if not settings["test"]:
+        return from_folder(settings["dir"])
+    return joined(settings["dir"], settings["test"], settings["drop_copies"])
 
 
 SOURCES = {"folder": _folder}

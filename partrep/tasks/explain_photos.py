@@ -81,7 +81,8 @@ def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) ->
     """The photos of a folder and of the folders in it, by name; what is none goes to `skipped` with the reason."""
     if not folder.is_dir():
         raise UserError(f"--images is {folder}; expected a folder of photos")
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not hidden(path, folder))
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = sorted(str(path) for path in files if not hidden(path))
     with ThreadPoolExecutor() as pool:
         waiting: list[Photo] = []
         for start in range(0, len(names), BATCH):
@@ -97,9 +98,9 @@ def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) ->
             yield waiting
 
 
-def hidden(path: pathlib.Path, folder: pathlib.Path) -> bool:
-    """Whether a file, or a folder around it, begins with a dot, as what systems leave behind does."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+def hidden(path: pathlib.Path) -> bool:
+    """Whether a file or a folder that it is in begins with a dot, as what systems leave behind does."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def open_photo(folder: pathlib.Path, name: str, view: View) -> Photo | tuple[str, str]:
@@ -142,8 +143,8 @@ def one_photo(
     chances = finished.probabilities(found["logits"])
     order = np.argsort(-chances, kind="stable")[:LIKELY]
     likely = tuple((int(c), float(chances[c])) for c in order)
-    whole = photo.whole
-    return PhotoSeen(photo.name, jpeg(whole), whole.shape[:2], photo.view, likely, parts(finished, found, likely, patches))
+    listed = parts(finished, found, likely, patches)
+    return PhotoSeen(photo.name, jpeg(photo.whole), photo.whole.shape[:2], photo.view, likely, listed)
 
 
 def parts(

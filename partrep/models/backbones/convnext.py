@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep.models.backbones.layers import per_stage
+from partrep.models.backbones.layers import Depthwise, per_stage
 
 EPSILON = 1e-6  # of all LayerNorms
 
@@ -23,7 +23,7 @@ class ConvNeXtBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B,h,w,D] -> [B,h,w,D]."""
         width = x.shape[-1]
-        y = nn.Conv(width, (7, 7), feature_group_count=width, dtype=self.dtype, name="depthwise")(x)
+        y = Depthwise(7, padding=(3, 3), bias=True, dtype=self.dtype, name="depthwise")(x)
         y = nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")(y)
         y = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="wide")(y), approximate=False)
         y = nn.Dense(width, dtype=self.dtype, name="narrow")(y)

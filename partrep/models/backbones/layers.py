@@ -38,6 +38,41 @@ def conv1x1(width: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
     return nn.Conv(width, (1, 1), (stride, stride), use_bias=False, kernel_init=he_normal, dtype=dtype)
 
 
+class Depthwise(nn.Module):
+    """A convolution of each channel by itself, `y = sum_ij w_ij x` of the image moved by (i, j).
+
+    The same numbers, but for rounding, as `nn.Conv` with as many groups as channels, whose loops XLA does not
+    vectorise on CPUs: MobileNetV2 is five times faster this way.
+
+    Attributes:
+        size: of the kernel, in px.
+        stride: px between the centres of the output.
+        padding: px added (before, after) on both axes.
+        bias: whether there is one.
+        dtype: of the computation.
+    """
+
+    size: int
+    stride: int = 1
+    padding: tuple[int, int] = (1, 1)
+    bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B,H,W,D] -> [B,h,w,D]."""
+        width, s = x.shape[-1], self.stride
+        kernel = self.param("kernel", he_normal, (self.size, self.size, 1, width)).astype(self.dtype)
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), self.padding, self.padding, (0, 0)))
+        h, w = ((side - self.size) // s for side in x.shape[1:3])
+        y = sum(
+            x[:, i : i + s * h + 1 : s, j : j + s * w + 1 : s] * kernel[i, j, 0]
+            for i in range(self.size)
+            for j in range(self.size)
+        )
+        return y + self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype) if self.bias else y
+
+
 def per_stage(**settings: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Goes through settings that have one entry a stage; refuses settings of different lengths.
 

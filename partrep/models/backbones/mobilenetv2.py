@@ -10,11 +10,21 @@ import jax
 import jax.numpy as jnp
 
 from partrep import lookup
-from partrep.models.backbones.layers import batch_norm, conv1x1, he_normal, per_stage
+from partrep.models.backbones.layers import Depthwise, batch_norm, conv1x1, he_normal, per_stage
 
 PADDINGS = {"same": "SAME", "symmetric": ((1, 1), (1, 1))}  # of the 3x3 convolutions: TensorFlow's, PyTorch's
 STRIDES = {32: (1, 2, 2, 2, 1, 2, 1), 16: (1, 2, 2, 2, 1, 1, 1)}
 EXPANSION = 6
+
+
+def _added(side: int, stride: int) -> tuple[int, int]:
+    """Pixels that TensorFlow's SAME adds (before, after) a side for a kernel of three; the odd one goes behind.
+
+    >>> _added(112, 2), _added(111, 2), _added(14, 1)
+    ((0, 1), (1, 1), (1, 1))
+    """
+    total = max((-(-side // stride) - 1) * stride + 3 - side, 0)
+    return total // 2, total - total // 2
 
 
 class InvertedResidual(nn.Module):
@@ -33,17 +43,8 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expansion > 1:
             y = nn.relu6(batch_norm(train, self.dtype)(conv1x1(hidden, dtype=self.dtype)(y)))
-        y = nn.Conv(
-            hidden,
-            (3, 3),
-            (self.stride, self.stride),
-            padding=self.padding,
-            feature_group_count=hidden,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=self.dtype,
-            name="depthwise",
-        )(y)
+        padding = _added(x.shape[1], self.stride) if self.padding == "SAME" else (1, 1)
+        y = Depthwise(3, self.stride, padding, dtype=self.dtype, name="depthwise")(y)
         y = nn.relu6(batch_norm(train, self.dtype)(y))
         y = batch_norm(train, self.dtype)(conv1x1(self.width, dtype=self.dtype)(y))
         return x + y if x.shape == y.shape else y
