@@ -72,8 +72,8 @@ def load_pretrained(path: str, family: str) -> Pretrained:
         if backbone["name"] == "vit":
             found, backbone = _split_position(found, backbone)
         shapes, width = _shapes(make(BACKBONES, "backbone", backbone), source.preprocessing.crop)
-        classifier = _classifier({p[2:]: a for p, a in found.items() if p[1] == "classifier"}, width)
         variables = fitted({p: a for p, a in found.items() if p[1] != "classifier"}, shapes)
+        classifier = _classifier({p[2:]: a for p, a in found.items() if p[1] == "classifier"}, width)
     except UserError as error:
         raise UserError(f"{path} does not fit {family}: {error}") from None
     return Pretrained(family, backbone, variables, classifier, source.preprocessing, _fingerprint(file))

@@ -41,7 +41,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
         raise UserError(f"{path}: expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a file of weights")
-    return {name: _float32(array) for name, array in READERS[path.suffix](path).items()}
+    return {name: _float32(array) for name, array in sorted(READERS[path.suffix](path).items())}
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
