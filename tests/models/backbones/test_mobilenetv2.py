@@ -22,7 +22,7 @@ def test_finer_grid(describe):
 def test_unknown_choices(describe):
     for fields, message in (
         ({"padding": "valid"}, "unknown padding of MobileNetV2 'valid'; known: same, symmetric"),
-        ({"stride": 8}, "unknown stride of MobileNetV2 8; known: 16, 32"),
+        ({"stride": 8}, "stride 8 of MobileNetV2; expected 32 or 16"),
         ({"depths": (1, 2)}, "expected one entry a stage"),
     ):
         with pytest.raises(UserError, match=message):

@@ -33,7 +33,7 @@ def test_positions_are_resized_as_the_networks_own_code_does():
     assert len(names) == 10
     for name in names:
         _, interpolation, h, w = name.split(".")
-        found = resized(jnp.asarray(golden["positions"]), int(h), int(w), interpolation)
+        found = jax.jit(lambda p: resized(p, int(h), int(w), interpolation))(golden["positions"])  # noqa: B023
         np.testing.assert_allclose(found, golden[name], atol=1e-5, err_msg=name)
 
 
@@ -63,11 +63,16 @@ def test_sides_that_patches_do_not_fill(describe):
         describe(BACKBONES["vit"](**TINY), (1, 16, 18, 3))
 
 
+def test_heads_that_do_not_divide_the_channels(describe):
+    with pytest.raises(UserError, match="3 heads on 8 channels; expected a number that divides them"):
+        describe(BACKBONES["vit"](**{**TINY, "heads": 3}), (1, 12, 12, 3))
+
+
 def test_the_class_token_is_given_where_it_is_asked_for():
     model = BACKBONES["vit"](**TINY, registers=2)
     image = np.random.default_rng(0).normal(size=(2, 12, 12, 3)).astype(np.float32)
-    variables = model.init(jax.random.key(0), image, False)
-    assert set(variables) == {"params"}
-    features, state = model.apply(variables, image, False, mutable=["intermediates"])
-    np.testing.assert_array_equal(features, model.apply(variables, image, False))
-    assert state["intermediates"]["cls_token"][0].shape == (2, 8)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, False))
+    assert set(shapes) == {"params"}
+    features, state = jax.eval_shape(lambda v: model.apply(v, image, False, mutable=["intermediates"]), shapes)
+    assert features.shape == (2, 3, 3, 8) and state["intermediates"]["cls_token"][0].shape == (2, 8)
+    assert jax.eval_shape(lambda v: model.apply(v, image, False), shapes).shape == (2, 3, 3, 8)
