@@ -10,6 +10,7 @@ import pytest
 
 from partrep.models.pretrained.families import FAMILIES
 
+collect_ignore = ["make_golden.py", "torch_networks.py"]  # need PyTorch
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 CONV = {"widths": (4, 6, 6, 8)}
 VIT = {"patch": 4, "width": 8, "depth": 2, "heads": 2}

@@ -109,8 +109,19 @@ def test_other_shapes(changed, shrink):
     refused(path, shrink("resnet_basic"), "conv1.weight (3,) (expected 4 axes)")
     path = changed("resnet_basic", lambda weights: weights.update({"fc.weight": np.ones((5, 7), np.float16)}))
     refused(path, shrink("resnet_basic"), "fc.weight (7, 5)", "expected weight [C, 8] and bias [C]")
-    path = changed("dino", lambda weights: weights.update(pos_embed=np.ones((1, 28, 8), np.float16)))
-    refused(path, shrink("dino"), "pos_embed (1, 28, 8)", "a square grid of positions")
+    for shape in ((1, 28, 8), (26,), (2, 26, 8), (1, 26, 9)):
+        path = changed("dino", lambda weights: weights.update(pos_embed=np.ones(shape, np.float16)))  # noqa: B023
+        refused(path, shrink("dino"), f"pos_embed {shape}, cls_token (1, 1, 8)", "a square grid of positions")
+
+
+def test_half_a_classifier(changed, shrink):
+    def headless(weights):
+        del weights["head.fc.weight"], weights["head.fc.bias"]
+
+    assert load_pretrained(changed("convnext_timm", headless), shrink("convnext_timm")).classifier is None
+    for name in ("head.fc.weight", "head.fc.bias", "head.norm.bias"):
+        path = changed("convnext_timm", lambda weights: weights.pop(name))  # noqa: B023
+        refused(path, shrink("convnext_timm"), "classifier of head.", "expected weight [C, 8] and bias [C]")
 
 
 def test_another_network(folder, shrink):

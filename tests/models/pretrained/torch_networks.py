@@ -16,7 +16,7 @@ CLASSES = 5
 
 
 def randomised(model: nn.Module, seed: int = 0, weights: bool = True) -> nn.Module:
-    """Evaluation mode with nothing left at 0 or 1; with `weights=False` matrices and kernels keep their values."""
+    """Evaluation mode with nothing left at 0 or 1; with `weights=False` matrices keep their values but for 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -29,7 +29,7 @@ def randomised(model: nn.Module, seed: int = 0, weights: bool = True) -> nn.Modu
                 value.copy_(0.3 + noise / 10)
             elif value.ndim == 1:
                 value.copy_(value + noise / 10)
-            elif weights or "token" in name or "pos" in name:
+            elif weights or "token" in name or "pos" in name or not value.any():
                 fan = max(1, value[0].numel())
                 value.copy_(noise / (2 if "token" in name or "pos" in name else fan**0.5))
             value.copy_(value.half())  # so that the tiny networks can be stored as float16
