@@ -74,7 +74,7 @@ def _cut_short(data: bytes) -> str | None:
     try:
         header = json.loads(data[8:start])
         expected += max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):  # cut in the header, or no safetensors
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # cut in the header, or no safetensors
         if data[8:9] != b"{":
             return None
     return f"{len(data)} bytes found, {expected} or more expected" if len(data) < expected else None
