@@ -106,8 +106,8 @@ def hub_names(model: TimmViT) -> dict[str, torch.Tensor]:
     """A state dict as DINOv2 hands it out: a position for the class token, other names, what training needs."""
     state = {name.replace("reg_token", "register_tokens"): value for name, value in model.state_dict().items()}
     if model.no_embed_class:
-        first = torch.full_like(state["cls_token"], 0.25)
-        state["cls_token"] = state["cls_token"] - first
+        first = -state["cls_token"]
+        state["cls_token"] = state["cls_token"] - first  # exact in float16 too
         state["pos_embed"] = torch.cat([first, state["pos_embed"]], 1)
     return {**state, "mask_token": torch.zeros(1, state["cls_token"].shape[-1])}
 
