@@ -76,7 +76,7 @@ def read_pickle(file: BinaryIO, allowed: Allowed, source: str, stored: Callable[
 def _program(file: BinaryIO) -> bytes:
     """The bytes of one pickle, none of whose numbered places makes a table larger than the pickle itself."""
     start = file.tell()
-    largest = max((arg for code, arg, _ in pickletools.genops(file) if code.name in MEMO), default=0)
+    largest = max((int(arg or 0) for code, arg, _ in pickletools.genops(file) if code.name in MEMO), default=0)
     length = file.tell() - start
     if largest > length:
         raise UserError(f"a pickle of {length} bytes asks for {largest} places; expected no more than bytes")

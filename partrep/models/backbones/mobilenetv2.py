@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from partrep import lookup
+from partrep import UserError, lookup
 from partrep.models.backbones.layers import Depthwise, batch_norm, conv1x1, he_normal, per_stage
 
 PADDINGS = {"same": "SAME", "symmetric": ((1, 1), (1, 1))}  # of the 3x3 convolutions: TensorFlow's, PyTorch's
@@ -79,13 +79,14 @@ class MobileNetV2(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]."""
         padding: Any = lookup(PADDINGS, self.padding, "padding of MobileNetV2")
-        strides = lookup(STRIDES, self.stride, "stride of MobileNetV2")
+        if self.stride not in STRIDES:
+            raise UserError(f"stride {self.stride} of MobileNetV2; expected 32 or 16")
         x = image.astype(self.dtype)
         x = nn.Conv(
             self.stem, (3, 3), (2, 2), padding, use_bias=False, kernel_init=he_normal, dtype=self.dtype, name="first"
         )(x)
         x = nn.relu6(batch_norm(train, self.dtype)(x))
-        stages = per_stage(widths=self.widths, depths=self.depths, strides=strides)
+        stages = per_stage(widths=self.widths, depths=self.depths, strides=STRIDES[self.stride])
         for i, (width, depth, first) in enumerate(stages):
             for j in range(depth):
                 expansion = EXPANSION if i else 1

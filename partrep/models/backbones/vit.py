@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import lookup
+from partrep import UserError, lookup
 from partrep.models.backbones.layers import patches
 
 EPSILON = 1e-6  # of all LayerNorms
@@ -75,7 +75,8 @@ class ViT(nn.Module):
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B,H,W,C] -> [B,h,w,D]; sides that are no multiples of the patch are a `UserError`."""
         del train
-        x = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")(patches(image.astype(self.dtype), self.patch))
+        x = patches(image.astype(self.dtype), self.patch)
+        x = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")(x)
         b, h, w, d = x.shape
         normal = nn.initializers.normal(0.02)
         position = self.param("position_embedding", normal, (self.grid, self.grid, d))
@@ -94,10 +95,15 @@ class ViT(nn.Module):
 def attention(query: jax.Array, key: jax.Array, value: jax.Array, heads: int) -> jax.Array:
     """Scaled dot-product attention of several heads: [B,T,D] thrice -> [B,T,D]; the softmax is float32.
 
+    Raises:
+        UserError: heads that do not divide D.
+
     >>> attention(jnp.ones((1, 2, 4)), jnp.ones((1, 2, 4)), jnp.ones((1, 2, 4)), 2).tolist()[0][0]
     [1.0, 1.0, 1.0, 1.0]
     """
     b, t, d = query.shape
+    if d % heads:
+        raise UserError(f"{heads} heads on {d} channels; expected a number that divides them")
     query, key, value = (x.reshape(b, t, heads, d // heads) for x in (query, key, value))
     similarity = jnp.einsum("bqhd,bkhd->bhqk", query * (d // heads) ** -0.5, key).astype(jnp.float32)
     weights = nn.softmax(similarity, -1).astype(value.dtype)
@@ -136,7 +142,7 @@ def _offset(position: jax.Array, h: int, w: int) -> jax.Array:
 
 
 def _weights(grid: int, count: int) -> np.ndarray:
-    """How much each of `grid` points counts for each of `count`: f32 [count,grid]; points outside are those at the edge."""
+    """How much each of `grid` points counts for each of `count`: f32 [count,grid]; outside is what is at the edge."""
     scale = np.float32(grid / (count + 0.1))
     centre = scale * (np.arange(count) + 0.5) - 0.5
     weights = np.zeros((count, grid))

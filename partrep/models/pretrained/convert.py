@@ -93,7 +93,7 @@ def renamed(weights: Mapping[str, np.ndarray], table: Table) -> dict[Path, Named
     Source: own.
     """
     if unknown := leftover(weights, table):
-        raise UserError(f"{some(unknown)} found, of which the network knows nothing")
+        raise UserError(f"found {some(unknown)}; expected names of the network alone")
     places = _places(weights, table)
     wrong = [n for n, (_, axes) in places.items() if weights[n].ndim != DIMENSIONS.get(axes, weights[n].ndim)]
     if wrong:
@@ -119,9 +119,9 @@ def fitted(found: Mapping[Path, Named], shapes: Any) -> dict[str, Any]:
     """
     expected = {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(shapes).items()}
     if missing := ["/".join(path) for path in expected if path not in found]:
-        raise UserError(f"nothing found for {some(missing)}")
+        raise UserError(f"nothing found for {some(missing)}; expected an array for each variable")
     if extra := [named.name for path, named in found.items() if path not in expected]:
-        raise UserError(f"{some(extra)} found, of which a network of this size knows nothing")
+        raise UserError(f"found {some(extra)}; expected a network of another size")
     if wrong := [path for path, named in found.items() if named.array.shape != expected[path]]:
         reasons = [f"{found[p].name} {found[p].array.shape} (expected {expected[p]})" for p in wrong]
         raise UserError(f"shapes do not fit, in our order of axes: {some(reasons)}")

@@ -23,7 +23,8 @@ class Family:
 
     Attributes:
         backbone: name and fields of the module.
-        sources: libraries whose files it comes in; the names in a file tell which.
+        sources: libraries whose files it comes in; the names in a file tell which. Where two have the same names
+            (the ResNets of timm and of torchvision), the preprocessing is that of torchvision's first weights.
         classified: what its classifier reads: the mean of the features, that mean standardised (LayerNorm,
             whose scale and shift are in the classifier), or the class token of a transformer.
     """

@@ -23,6 +23,7 @@ from partrep.models.pretrained.preprocessing import Preprocessing
 from partrep.models.pretrained.weights import read_weights
 
 Classifier = tuple[np.ndarray, np.ndarray]
+Fields = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +73,8 @@ def load_pretrained(path: str, family: str) -> Pretrained:
         if backbone["name"] == "vit":
             found, backbone = _split_position(found, backbone)
         shapes, width = _shapes(make(BACKBONES, "backbone", backbone), source.preprocessing.crop)
-        classifier = _classifier({p[2:]: a for p, a in found.items() if p[1] == "classifier"}, width)
         variables = fitted({p: a for p, a in found.items() if p[1] != "classifier"}, shapes)
+        classifier = _classifier({p[2:]: a for p, a in found.items() if p[1] == "classifier"}, width)
     except UserError as error:
         raise UserError(f"{path} does not fit {family}: {error}") from None
     return Pretrained(family, backbone, variables, classifier, source.preprocessing, _fingerprint(file))
@@ -120,33 +121,37 @@ def _shapes(backbone: nn.Module, side: int) -> tuple[Any, int]:
     return variables, features.shape[-1]
 
 
-Fields = dict[str, Any]
-
-
 def _split_position(found: dict[Path, Named], backbone: Fields) -> tuple[dict[Path, Named], Fields]:
     """Makes a grid of the position embeddings; the class token's own, where there is one, is added to the token."""
     place, token = ("params", "position_embedding"), ("params", "cls_token")
     if place not in found or token not in found:  # said as every missing array is
         return found, backbone
-    name, array = found[place]
-    count, width = array.shape[-2:]
-    grid = math.isqrt(count)
-    first, rest = array[:, : count - grid * grid], array[:, count - grid * grid :]
-    if count - grid * grid > 1 or first.shape[1:] not in {(0, width), (1, width)}:
-        raise UserError(f"{name} {array.shape}; expected a square grid of positions, and one for the class token")
-    tokens = Named(found[token].name, found[token].array + first if first.shape[1] else found[token].array)
-    return {**found, place: Named(name, rest.reshape(grid, grid, width)), token: tokens}, {**backbone, "grid": grid}
+    (name, array), (token_name, token_array) = found[place], found[token]
+    shape = array.shape if array.ndim == 3 else (0, 0, 0)
+    grid = math.isqrt(shape[1])
+    extra = shape[1] - grid * grid
+    if shape[0] != 1 or extra > 1 or token_array.shape != (1, 1, shape[2]):
+        found_shapes = f"{name} {array.shape}, {token_name} {token_array.shape}"
+        raise UserError(f"{found_shapes}; expected a square grid of positions, and at most one for the class token")
+    if extra:
+        token_array = token_array + array[:, :1]
+    positions = Named(name, array[:, extra:].reshape(grid, grid, shape[2]))
+    return {**found, place: positions, token: Named(token_name, token_array)}, {**backbone, "grid": grid}
 
 
 def _classifier(found: dict[Path, Named], width: int) -> Classifier | None:
-    """Kernel and bias; scale and shift of a LayerNorm before them become part of them."""
-    if not found:
-        return None
+    """Kernel and bias, where there are any; scale and shift of a LayerNorm before them become part of them."""
     arrays = {"/".join(path): named.array.astype(np.float32) for path, named in found.items()}
-    kernel, bias = arrays.get("kernel"), arrays.get("bias")
-    if kernel is None or bias is None or kernel.shape != (width, len(bias)):
+    if not {"kernel", "bias"} & set(arrays):
+        return None
+    classes = arrays["bias"].size if "bias" in arrays else 0
+    expected: dict[str, tuple[int, ...]] = {"kernel": (width, classes), "bias": (classes,)}
+    if len(arrays) > 2:
+        expected |= {"norm/scale": (width,), "norm/bias": (width,)}
+    if {name: array.shape for name, array in arrays.items()} != expected:
         names = ", ".join(f"{named.name} {named.array.shape}" for named in found.values())
         raise UserError(f"classifier of {names}; expected weight [C, {width}] and bias [C]")
+    kernel, bias = arrays["kernel"], arrays["bias"]
     if "norm/scale" in arrays:
         bias = bias + arrays["norm/bias"] @ kernel
         kernel = arrays["norm/scale"][:, None] * kernel

@@ -138,7 +138,7 @@ def _stored(pid: Any) -> _Storage:
     match pid:
         case ("storage", str(dtype), str(key), _, int(count)) | ("storage", str(dtype), str(key), _, int(count), None):
             return _Storage(dtype, key, count)
-    raise UserError(f"the pickle refers to {str(pid)[:80]!r}; expected a whole storage of numbers")
+    raise UserError("the pickle refers to something else than a whole storage of numbers; expected only those")
 
 
 def _allowed() -> Allowed:
@@ -178,7 +178,8 @@ def _tensors(root: Any) -> dict[str, _Tensor]:
     for key in WRAPPERS:
         if isinstance(root.get(key), Mapping):
             return _tensors(root[key])
-    tensors = {str(name): value for name, value in root.items() if isinstance(value, _Tensor)}
+    tensors = {name: value for name, value in root.items() if isinstance(value, _Tensor) and isinstance(name, str)}
     if not tensors:
-        raise UserError(f"no tensors, but the entries {', '.join(map(repr, list(root)[:5]))}; expected a state dict")
+        names = [repr(name[:40]) for name in root if isinstance(name, str)]
+        raise UserError(f"no tensors, but the entries {', '.join(names[:5])}; expected a state dict")
     return tensors

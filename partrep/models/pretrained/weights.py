@@ -41,7 +41,7 @@ def read_weights(path: str | os.PathLike) -> Weights:
         raise UserError(f"{path}: expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a file of weights")
-    return {name: _float32(array) for name, array in READERS[path.suffix](path).items()}
+    return {name: _float32(array) for name, array in sorted(READERS[path.suffix](path).items())}
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
@@ -74,7 +74,7 @@ def _cut_short(data: bytes) -> str | None:
     try:
         header = json.loads(data[8:start])
         expected += max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):  # cut in the header, or no safetensors
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # cut in the header, or no safetensors
         if data[8:9] != b"{":
             return None
     return f"{len(data)} bytes found, {expected} or more expected" if len(data) < expected else None

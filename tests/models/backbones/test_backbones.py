@@ -1,4 +1,4 @@
-"""Every backbone: types, BatchNorm in training and evaluation."""
+"""Every backbone: types, images judged alone, BatchNorm in training and evaluation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ SMALL = {
     "convnet": {"widths": (4, 6), "pools": (False, True)},
     "resnet12": {"widths": (4, 6), "strides": (2, 1)},
     "resnet18": {"stages": (1, 1), "widths": (4, 6), "strides": (1, 2)},
+    "resnet34": {"stages": (1, 1), "widths": (4, 6), "strides": (1, 2)},
+    "resnet50": {"stages": (1, 1), "widths": (4, 6), "strides": (1, 2)},
+    "resnet101": {"stages": (1, 1), "widths": (4, 6), "strides": (1, 2)},
+    "cifar_resnet": {"depth": 8, "widths": (4, 6)},
+    "mobilenetv2": {"widths": (4,) * 7, "depths": (1,) * 7, "stem": 4, "head": 6, "stride": 16},
+    "convnext_tiny": {"widths": (4, 6), "depths": (1, 1)},
+    "vit": {"patch": 4, "width": 8, "depth": 1, "heads": 2, "registers": 1, "layer_scale": True, "grid": 3},
     "patchnet": {"widths": (4, 6), "depths": (1, 1), "strides": (1, 2), "patch": 2},
 }
+STEADY = ("convnext_tiny", "vit")  # without BatchNorm, the same in training
+TWINS = ("resnet34", "resnet101")  # the modules of resnet18 and resnet50
+NORMED = sorted(set(BACKBONES) - {*STEADY, *TWINS})
 
 
 def random_variables(shapes):
@@ -23,18 +33,23 @@ def random_variables(shapes):
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda s: rng.normal(0, 0.3, s.shape).astype(np.float32), shapes["params"])
     stats = jax.tree_util.tree_map_with_path(
-        lambda path, s: np.full(s.shape, float(path[-1].key == "var"), np.float32), shapes["batch_stats"]
+        lambda path, s: np.full(s.shape, float(path[-1].key == "var"), np.float32), shapes.get("batch_stats", {})
     )
     return {"params": params, "batch_stats": stats}
 
 
-@pytest.fixture(scope="module", params=sorted(BACKBONES))
-def run(request):
-    model = BACKBONES[request.param](**SMALL[request.param])
+def made(name):
+    """Name, variables, images and the jitted backbone."""
+    model = BACKBONES[name](**SMALL[name])
     image = np.random.default_rng(0).normal(size=(3, 16, 16, 2)).astype(np.float32)
     variables = random_variables(jax.eval_shape(lambda: model.init(jax.random.key(0), image, True)))
     apply = jax.jit(lambda v, x, train: model.apply(v, x, train, mutable=["batch_stats"]), static_argnums=2)
-    return request.param, variables, image, apply
+    return name, variables, image, apply
+
+
+@pytest.fixture(scope="module", params=NORMED)
+def run(request):
+    return made(request.param)
 
 
 def test_training_uses_and_moves_the_statistics(run):
@@ -51,6 +66,17 @@ def test_training_uses_and_moves_the_statistics(run):
 
 
 def test_evaluation_judges_each_image_alone(run):
+    alone(run)
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_training_is_evaluation_without_batch_norm(name):
+    _, variables, image, apply = run = made(name)
+    np.testing.assert_array_equal(apply(variables, image, True)[0], apply(variables, image, False)[0])
+    alone(run)
+
+
+def alone(run):
     _, variables, image, apply = run
     whole, _ = apply(variables, image, False)
     changed = image.copy()
@@ -66,8 +92,9 @@ def test_momentum(run):
         np.testing.assert_allclose(b - a, 0.9 * (a - start), rtol=1e-3, atol=1e-5)
 
 
-def test_low_precision_compute_float32_parameters(run):
-    name, _, image, _ = run
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_low_precision_compute_float32_parameters(name):
+    image = np.zeros((1, 16, 16, 2), np.float32)
     model = BACKBONES[name](**SMALL[name], dtype=jnp.bfloat16)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image, True))
     out = jax.eval_shape(lambda v: model.apply(v, image, False), variables)

@@ -1,4 +1,4 @@
-"""ResNet-12 and ResNet-18: published sizes and grids."""
+"""Residual networks: published sizes and grids."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ def test_resnet18_grids(describe):
 def test_unknown_stem(describe):
     with pytest.raises(UserError, match="unknown stem of ResNet-18 'tiny'; known: small, standard"):
         describe(BACKBONES["resnet18"](stem="tiny"), (1, 32, 32, 3))
+
+
+def test_larger_ones(describe):
+    # torchvision's have 21,797,672, 25,557,032 and 44,549,160 parameters, of which the classifiers' C * 1000 + 1000.
+    for name, width, count in (("resnet34", 512, 21_797_672), ("resnet50", 2048, 25_557_032), ("resnet101", 2048, 44_549_160)):
+        shape, found = describe(BACKBONES[name](), (1, 224, 224, 3))
+        assert shape == (1, 7, 7, width) and found == count - (width * 1000 + 1000)
