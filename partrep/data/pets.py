@@ -12,7 +12,7 @@ from PIL import Image
 
 from partrep import UserError
 from partrep.data.archives import Archive
-from partrep.data.decode import DECODE_ERRORS, not_an_image, open_image
+from partrep.data.decode import decoding, open_image
 from partrep.data.layouts import find_layout, photo_sizes, read_rows, read_text
 from partrep.data.photos import BACKGROUND, IGNORED, OBJECT, TEST, TRAIN, PhotoSet, PhotoTruth
 
@@ -131,10 +131,8 @@ class _Masks:
         archive = self.truth.archive
         height, width = self.sizes[index].tolist()
         data = archive.read(file)
-        try:
+        with decoding(data, f"{archive.path}: {file}"):
             trimap = np.asarray(open_image(data).resize((width, height), Image.Resampling.NEAREST))
-        except DECODE_ERRORS as error:
-            raise not_an_image(f"{archive.path}: {file}", error, data) from None
         if trimap.ndim != 2 or not np.isin(trimap, list(TRIMAP)).all():
             raise UserError(f"{archive.path}: {file} has other values than 1, 2 and 3; expected a trimap")
         return np.array([0, *TRIMAP.values()], np.uint8)[trimap]

@@ -68,6 +68,7 @@ VIEWED = {
     "one grey pixel": (lambda: encoded(flat("L", 77, (1, 1)), "JPEG"), (77, 77, 77)),
     "panorama": (lambda: encoded(flat("L", 77, (20_000, 1)), "PNG"), (77, 77, 77)),
     "100 megapixels": (lambda: encoded(flat("1", 1, (10_000, 10_000)), "PNG"), (255, 255, 255)),
+    "100 megapixels, tiff": (lambda: encoded(flat("1", 1, (10_000, 10_000)), "TIFF", compression="group4"), (255,) * 3),
     "100 megapixels, jpeg": (lambda: encoded(flat("L", 77, (10_000, 10_000)), "JPEG"), (77, 77, 77)),
 }
 
@@ -93,6 +94,8 @@ def test_a_cmyk_jpeg_is_one_of_adobes():
 def test_pillows_own_limit_is_left_as_it_was():
     before = Image.MAX_IMAGE_PIXELS
     check_image(VIEWED["grey"][0](), "x")
+    with pytest.raises(UserError):
+        check_image(b"", "x")
     assert Image.MAX_IMAGE_PIXELS == before is not None
 
 
