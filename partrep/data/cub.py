@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from partrep.data.photos import TEST, TRAIN, Files, PhotoSet, PhotoTruth
 
 ATTRIBUTE_FILES = ("class_attribute_labels_continuous", "image_attribute_labels")
 NOT_VISIBLE = 1  # the certainty of an annotator who could not see the attribute
-SIX_COLUMNS = re.compile(r"^[ \t]*(?:\S+[ \t]+){5}\S", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -216,4 +214,4 @@ def _of_each_photo(photos: _Photos, numbers: _Numbers, file: str) -> tuple[np.nd
     values = np.full((len(photos.names), len(numbers.known)), np.nan, np.float32)
     seen = np.where(rows[:, 3] == NOT_VISIBLE, np.nan, rows[:, 2])
     values[photos.place(rows[:, 0], file), numbers(rows[:, 1], file)] = seen
-    return values, sum(1 for _ in SIX_COLUMNS.finditer(photos.archive.read(file).decode("utf-8-sig")))
+    return values, sum(len(line.split()) > 5 for line in photos.archive.read(file).splitlines())

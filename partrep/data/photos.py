@@ -155,6 +155,15 @@ def from_folder(path: str | os.PathLike) -> PhotoSet:
 
     Raises:
         UserError: as `FolderSource`, and where the folders are `train` and `test` instead of classes.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pathlib.Path(folder, "wren").mkdir()
+    ...     Image.new("L", (6, 4), 7).save(f"{folder}/wren/a.png")
+    ...     photos = from_folder(folder)
+    ...     photos.ids, photos.classes, photos.photo(0, View(4, 2)).shape
+    (('wren/a.png',), ('wren',), (2, 2, 3))
     """
     source = FolderSource(path)
     if set(source.classes) <= {"train", "test", "val", "validation"}:

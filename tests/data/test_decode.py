@@ -1,5 +1,6 @@
 """Decoding: what a viewer would show, the evaluation view and its geometry, and files that are no image."""
 
+import concurrent.futures
 import io
 import itertools
 import random
@@ -97,6 +98,13 @@ def test_pillows_own_limit_is_left_as_it_was():
     with pytest.raises(UserError):
         check_image(b"", "x")
     assert Image.MAX_IMAGE_PIXELS == before is not None
+
+
+def test_threads_leave_pillows_limit_as_it_was():
+    before, data = Image.MAX_IMAGE_PIXELS, VIEWED["grey"][0]()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        shapes = {photo.shape for photo in pool.map(lambda _: load_photo(data, "x", View(8, 8)), range(400))}
+    assert shapes == {(8, 8, 3)} and Image.MAX_IMAGE_PIXELS == before
 
 
 def damaged_exif():
@@ -197,9 +205,10 @@ def test_the_view_is_torchvisions(shape, interpolation):
         assert np.abs(found - reference(pixels, view).astype(int)).max() <= 1
 
 
-def test_the_reduced_scale_of_a_jpeg_is_not_seen():
-    pixels = np.asarray(Image.fromarray(SMOOTH).resize((1333, 1001)))
-    data = encoded(Image.fromarray(pixels), "JPEG", quality=95)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_reduced_scale_of_a_jpeg_is_not_seen(orientation):
+    pixels = np.asarray(Image.fromarray(SMOOTH).resize((1333, 1001)))  # neither is a multiple of the scales
+    data = oriented(pixels, orientation, "JPEG", quality=95)
     whole = decode_image(data, "x")
     for resize, scale in ((60, 8), (250, 2), (400, 1), (1200, 1)):
         view = View(resize, resize - 7)
