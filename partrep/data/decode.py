@@ -139,8 +139,10 @@ def load_photo(data: bytes, name: str, view: View) -> np.ndarray:
         # A JPEG is decoded at the smallest of its scales that leaves the resize a factor of two, so that its own
         # filter, and not the JPEG's, sets the pixels. The last pixel may then stand for less than a whole one.
         drafted = file.draft("RGB", (2 * view.resize, 2 * view.resize))
-        width, height = stored if drafted is None else drafted[1][2:]
         image, orientation = flattened(file), orientation_of(file)
+        if drafted is None:
+            stored = image.size  # Pillow turns a TIFF upright when it is loaded
+        width, height = stored if drafted is None else drafted[1][2:]
         region = _stored_region(view.region(_upright(stored, orientation)), orientation)
         y0, x0, y1, x1 = region * (height, width, height, width)
         seen = image.resize((view.crop, view.crop), INTERPOLATIONS[view.interpolation], (x0, y0, x1, y1))
