@@ -137,9 +137,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_image_is_named_in_one_line(name):
     make, reason = REFUSED[name]
+    data = make()
     for load in (lambda data, name: load_photo(data, name, View()), decode_image):
         with pytest.raises(UserError) as caught:
-            load(make(), name)
+            load(data, name)
         message = str(caught.value)
         assert message.startswith(f"{name} is not a readable image ({reason}") and "\n" not in message
         assert "0x" not in message
