@@ -37,11 +37,14 @@ class Archive:
             return list_folder(self.path)
         if not self.path.exists():
             raise UserError(f"{self.path} does not exist; expected a folder, a zip or a tar")
-        if self.path.name.lower().endswith(TAR_SUFFIXES):
+        if self._is_tar():
             return self._open_tar()
         infos = self._open_zip().infolist()
         files, folders = ([checked(i.filename) for i in infos if i.is_dir() == wanted] for wanted in (False, True))
         return files, folders
+
+    def _is_tar(self) -> bool:
+        return self.path.name.lower().endswith(TAR_SUFFIXES)
 
     def _open_zip(self) -> zipfile.ZipFile:
         if self._zip is None:
@@ -76,8 +79,10 @@ class Archive:
         try:
             if self.path.is_dir():
                 return (self.path / name).read_bytes()
+            if self._is_tar():
+                raise KeyError(name)
             return self._open_zip().read(name)
-        except KeyError:
+        except (KeyError, FileNotFoundError):
             raise UserError(f"{self.path} holds no file {name}") from None
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, *DAMAGED) as error:
             raise UserError(f"{self.path}: {name} cannot be read ({error})") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import struct
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,7 +19,8 @@ DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, OverflowError, MemoryError),
     *(struct.error, Image.DecompressionBombError),
 )
-MAX_PIXELS = 200_000_000  # of a photo: 600 MB in RGB while it is decoded (a JPEG at full scale as well)
+MAX_PIXELS = 200_000_000  # of a photo: 600 MB in RGB while it is decoded
+LARGE = 80_000_000  # pixels; a little more, and Pillow warns of the photo
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # Of each EXIF orientation but 1: how Pillow turns the stored photo upright; and for the way back, whether the axes
@@ -32,7 +35,7 @@ ORIENTATIONS = {
     8: (Image.Transpose.ROTATE_90, True, (False, True)),
 }
 
-_opening = threading.Lock()
+_limit_lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,39 +133,35 @@ def load_photo(data: bytes, name: str, view: View) -> np.ndarray:
     >>> load_photo(file.getvalue(), "grey.png", View(32, 28))[0, 0].tolist()
     [7, 7, 7]
     """
-    try:
+    with decoding(data, name):
         file = open_image(data)
         stored = file.size
         # A JPEG is decoded at the smallest of its scales that leaves the resize a factor of two, so that its own
         # filter, and not the JPEG's, sets the pixels. The last pixel may then stand for less than a whole one.
         drafted = file.draft("RGB", (2 * view.resize, 2 * view.resize))
-        width, height = stored if drafted is None else drafted[1][2:]
         image, orientation = flattened(file), orientation_of(file)
+        if drafted is None:
+            stored = image.size  # Pillow turns a TIFF upright when it is loaded
+        width, height = stored if drafted is None else drafted[1][2:]
         region = _stored_region(view.region(_upright(stored, orientation)), orientation)
         y0, x0, y1, x1 = region * (height, width, height, width)
         seen = image.resize((view.crop, view.crop), INTERPOLATIONS[view.interpolation], (x0, y0, x1, y1))
         return np.asarray(turned(seen, orientation).convert("RGB"))
-    except DECODE_ERRORS as error:
-        raise not_an_image(name, error, data) from None
 
 
 def photo_size(data: bytes, name: str) -> tuple[int, int]:
     """Height and width of an upright photo, from its header."""
-    try:
+    with decoding(data, name):
         file = open_image(data)
         if file.format == "TIFF":
-            file.load()  # Pillow turns these upright by itself, when they are loaded
+            load(file)  # Pillow turns these upright by itself, when they are loaded
         return _upright(file.size, orientation_of(file))
-    except DECODE_ERRORS as error:
-        raise not_an_image(name, error, data) from None
 
 
 def check_image(data: bytes, name: str) -> None:
     """Reads no more than the header."""
-    try:
+    with decoding(data, name):
         open_image(data).close()
-    except DECODE_ERRORS as error:
-        raise not_an_image(name, error, data) from None
 
 
 def decode_image(data: bytes, name: str, size: int | None = None, crop: bool = True) -> np.ndarray:
@@ -171,13 +170,11 @@ def decode_image(data: bytes, name: str, size: int | None = None, crop: bool = T
     With a `size` the result is size x size: the short side is resized to it and the centre cut out, or with
     `crop=False` both sides are resized.
     """
-    try:
+    with decoding(data, name):
         file = open_image(data)
         if size is not None:
             file.draft("RGB", (size, size))  # JPEG: decodes at the smallest of its scales that suffices
         image = turned(flattened(file), orientation_of(file)).convert("RGB")
-    except DECODE_ERRORS as error:
-        raise not_an_image(name, error, data) from None
     if size is None:
         return np.asarray(image)
     if crop:
@@ -185,22 +182,53 @@ def decode_image(data: bytes, name: str, size: int | None = None, crop: bool = T
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
+@contextlib.contextmanager
+def decoding(data: bytes, name: str) -> Iterator[None]:
+    """What Pillow raises of `data` within it becomes a `UserError` of one line that names the file."""
+    try:
+        yield
+    except DECODE_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        if not data:
+            reason = "the file is empty"
+        elif "BytesIO" in reason:  # "cannot identify image file <_io.BytesIO object at ...>"
+            reason = "no image format is recognised"
+        elif "truncated" in reason.lower():
+            reason = "the file is cut short"
+        raise UserError(
+            f"{name} is not a readable image ({reason}); expected PNG, JPEG or another of Pillow's"
+        ) from None
+
+
 def open_image(data: bytes) -> Image.Image:
     """The header of an image; one of more than `MAX_PIXELS` pixels raises a `ValueError`."""
-    # Pillow's own limit is half as large, warns on stderr, and can only be set for the whole process.
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            file = Image.open(io.BytesIO(data))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with _pixel_limit(None):
+        file = Image.open(io.BytesIO(data))
     if file.width * file.height > MAX_PIXELS:
         raise ValueError(f"{file.width} x {file.height} pixels, more than {MAX_PIXELS // 1_000_000} million")
     return file
 
 
+def load(image: Image.Image) -> None:
+    """Reads the pixels of an opened image; large ones one at a time."""
+    with _pixel_limit(MAX_PIXELS) if image.width * image.height > LARGE else contextlib.nullcontext():
+        image.load()
+
+
+@contextlib.contextmanager
+def _pixel_limit(limit: int | None) -> Iterator[None]:
+    """Sets how many pixels Pillow takes for an attack and warns of on stderr; it keeps one limit for the process."""
+    with _limit_lock:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
 def flattened(image: Image.Image) -> Image.Image:
     """Pixels of any mode as opaque greyscale or RGB of eight bits: transparent ones on white."""
+    load(image)
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(eight_bits(np.asarray(image)))
     if image.has_transparency_data:
@@ -253,15 +281,3 @@ def _stored_region(region: np.ndarray, orientation: int) -> np.ndarray:
     _, exchanged, backwards = ORIENTATIONS[orientation]
     corners = region.reshape(2, 2)[:, ::-1] if exchanged else region.reshape(2, 2)
     return np.sort(np.where(backwards, 1 - corners, corners), axis=0).ravel()
-
-
-def not_an_image(name: str, error: BaseException, data: bytes) -> UserError:
-    """The error of a file that cannot be decoded, without Pillow's note of its buffer's address."""
-    reason = str(error) or type(error).__name__
-    if not data:
-        reason = "the file is empty"
-    elif "BytesIO" in reason:
-        reason = "no image format is recognised"
-    elif "truncated" in reason.lower():
-        reason = "the file is cut short"
-    return UserError(f"{name} is not a readable image ({reason}); expected PNG, JPEG or another of Pillow's")

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from partrep import UserError
-from partrep.data.archives import Archive
 from partrep.data.decode import View, load_photo
 from partrep.data.folder import FolderSource
 
@@ -156,6 +155,15 @@ def from_folder(path: str | os.PathLike) -> PhotoSet:
 
     Raises:
         UserError: as `FolderSource`, and where the folders are `train` and `test` instead of classes.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pathlib.Path(folder, "wren").mkdir()
+    ...     Image.new("L", (6, 4), 7).save(f"{folder}/wren/a.png")
+    ...     photos = from_folder(folder)
+    ...     photos.ids, photos.classes, photos.photo(0, View(4, 2)).shape
+    (('wren/a.png',), ('wren',), (2, 2, 3))
     """
     source = FolderSource(path)
     if set(source.classes) <= {"train", "test", "val", "validation"}:
@@ -215,29 +223,3 @@ def _without_copies(train: PhotoSet, test: PhotoSet, drop: bool) -> PhotoSet:
             "expected none (drop_copies leaves them out of training)"
         )
     return train.take(np.setdiff1d(np.arange(len(train)), shared)) if shared else train
-
-
-def photo_archive(path: str | os.PathLike, marker: str, layout: str) -> tuple[Archive, str]:
-    """The archive at `path`, and the folders before `marker` in it, such as "CUB_200_2011/".
-
-    Args:
-        path: folder, zip or tar.
-        marker: name of a file that the layout has, such as "annotations/list.txt".
-        layout: what it is called, for the error.
-
-    Raises:
-        UserError: nothing there, or no such file.
-    """
-    archive = Archive(path)
-    found = [name for name in archive.names if name == marker or name.endswith("/" + marker)]
-    if not found:
-        raise UserError(f"{path} holds no {marker}; expected the files of {layout}")
-    return archive, min(found, key=len).removesuffix(marker)
-
-
-def read_text(archive: Files, name: str) -> str:
-    """A text file of an archive; one that is not UTF-8 raises a `UserError` that names it."""
-    try:
-        return archive.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{archive.path}: {name} is not a text file ({error.reason}); expected UTF-8") from None

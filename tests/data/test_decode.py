@@ -1,5 +1,6 @@
 """Decoding: what a viewer would show, the evaluation view and its geometry, and files that are no image."""
 
+import concurrent.futures
 import io
 import itertools
 import random
@@ -68,6 +69,7 @@ VIEWED = {
     "one grey pixel": (lambda: encoded(flat("L", 77, (1, 1)), "JPEG"), (77, 77, 77)),
     "panorama": (lambda: encoded(flat("L", 77, (20_000, 1)), "PNG"), (77, 77, 77)),
     "100 megapixels": (lambda: encoded(flat("1", 1, (10_000, 10_000)), "PNG"), (255, 255, 255)),
+    "100 megapixels, tiff": (lambda: encoded(flat("1", 1, (10_000, 10_000)), "TIFF", compression="group4"), (255,) * 3),
     "100 megapixels, jpeg": (lambda: encoded(flat("L", 77, (10_000, 10_000)), "JPEG"), (77, 77, 77)),
 }
 
@@ -93,7 +95,16 @@ def test_a_cmyk_jpeg_is_one_of_adobes():
 def test_pillows_own_limit_is_left_as_it_was():
     before = Image.MAX_IMAGE_PIXELS
     check_image(VIEWED["grey"][0](), "x")
+    with pytest.raises(UserError):
+        check_image(b"", "x")
     assert Image.MAX_IMAGE_PIXELS == before is not None
+
+
+def test_threads_leave_pillows_limit_as_it_was():
+    before, data = Image.MAX_IMAGE_PIXELS, VIEWED["grey"][0]()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        shapes = {photo.shape for photo in pool.map(lambda _: load_photo(data, "x", View(8, 8)), range(400))}
+    assert shapes == {(8, 8, 3)} and Image.MAX_IMAGE_PIXELS == before
 
 
 def damaged_exif():
@@ -126,9 +137,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_image_is_named_in_one_line(name):
     make, reason = REFUSED[name]
+    data = make()
     for load in (lambda data, name: load_photo(data, name, View()), decode_image):
         with pytest.raises(UserError) as caught:
-            load(make(), name)
+            load(data, name)
         message = str(caught.value)
         assert message.startswith(f"{name} is not a readable image ({reason}") and "\n" not in message
         assert "0x" not in message
@@ -194,9 +206,10 @@ def test_the_view_is_torchvisions(shape, interpolation):
         assert np.abs(found - reference(pixels, view).astype(int)).max() <= 1
 
 
-def test_the_reduced_scale_of_a_jpeg_is_not_seen():
-    pixels = np.asarray(Image.fromarray(SMOOTH).resize((1333, 1001)))
-    data = encoded(Image.fromarray(pixels), "JPEG", quality=95)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_reduced_scale_of_a_jpeg_is_not_seen(orientation):
+    pixels = np.asarray(Image.fromarray(SMOOTH).resize((1333, 1001)))  # neither is a multiple of the scales
+    data = oriented(pixels, orientation, "JPEG", quality=95)
     whole = decode_image(data, "x")
     for resize, scale in ((60, 8), (250, 2), (400, 1), (1200, 1)):
         view = View(resize, resize - 7)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from partrep import UserError
-from partrep.data.archives import Archive
 from partrep.data.decode import View
-from partrep.data.photos import PhotoSet, PhotoTruth, from_folder, joined, photo_archive, read_text
+from partrep.data.photos import PhotoSet, PhotoTruth, from_folder, joined
 
 
 @pytest.fixture
@@ -131,18 +130,6 @@ def test_bad_input_is_named(tmp_path, write_archive, files):
         from_folder(write_archive(tmp_path / "both.zip", both))
     with pytest.raises(UserError, match="does not exist"):
         from_folder(tmp_path / "nothing")
-
-
-def test_layouts_are_found_by_a_file(tmp_path, write_archive):
-    path = write_archive(tmp_path / "x.zip", {"CUB/images.txt": b"\xef\xbb\xbf1 a", "CUB/old/images.txt": b"\xff"})
-    archive, root = photo_archive(path, "images.txt", "CUB-200-2011")
-    assert root == "CUB/" and read_text(archive, "CUB/images.txt") == "1 a"
-    with pytest.raises(UserError, match=r"CUB/old/images\.txt is not a text file"):
-        read_text(archive, "CUB/old/images.txt")
-    with pytest.raises(UserError, match=r"x\.zip holds no classes\.txt; expected the files of CUB-200-2011"):
-        photo_archive(path, "classes.txt", "CUB-200-2011")
-    assert photo_archive(write_archive(tmp_path / "f", {"images.txt": b""}), "images.txt", "")[1] == ""
-    assert isinstance(archive, Archive)
 
 
 def test_the_flowers_are_one_set_of_two_archives(shared):
