@@ -64,6 +64,7 @@ class Classify:
     model: PartModel
     backbone: Tree | None = None  # its variables by collection, where they are given and stay as they are
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what `build` made the model of
+    frozen: Tree | None = None  # variables of the backbone whose features the data are; the run does not hold them
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0."""
@@ -74,7 +75,7 @@ class Classify:
         else:
             made = dict(self.model.init(streams, jnp.zeros((2, size, size, self.data.channels)), True))
         for collection, given in (self.backbone or {}).items():
-            made[collection] = {**made.get(collection, {}), "backbone": jax.tree.map(jnp.asarray, given)}
+            made[collection] = {**made[collection], "backbone": jax.tree.map(jnp.asarray, given)}
         return made
 
     def forward(
@@ -158,7 +159,8 @@ def _read_features(task: Classify) -> dict[str, Any]:
 def make(config: Mapping[str, Any]) -> Classify:
     """Reads the data and builds the model that a config names."""
     if "pretrained" in config:
-        return Classify(config, *classify_photos.make(config))
+        data, model, recipe, frozen = classify_photos.make(config)
+        return Classify(config, data, model, None, recipe, frozen)
     data = classify_data.load(config["data"])
     dtype = sharding.compute_dtype(config["dtype"])
     model = build(config["model"], data.train.classes, dtype)
@@ -409,8 +411,7 @@ def batches(task: Classify, settings: Mapping[str, Any]) -> Any:
     order: TrainBatches | EqualGroups = shuffled(len(task.data.train), *how)
     if by_groups(task.config):
         order = balanced(task.train_conflicts, *how)
-    kept = task.backbone is not None and not task.data.train.grid
-    return FeatureBatches(task, order) if kept else ClassBatches(task.data.train, order)
+    return ClassBatches(task.data.train, order) if task.backbone is None else FeatureBatches(task, order)
 
 
 class FeatureBatches:

@@ -1,7 +1,7 @@
 """The bank of a finished classifier's parts, and the card that says what it takes: what explaining a photo needs.
 
-In: a task and its variables. Out: `parts.npz` and `model.json` in the workdir, so that photos are explained without the
-training data and without the file of the weights.
+In: a task and its variables. Out: `parts.npz`, `model.json` and, of a frozen backbone, `backbone.safetensors` in the
+workdir, so that photos are explained without the training data and without the file of the weights.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save_file
 
 from partrep import UserError
 from partrep.data.imageset import Batch, ImageSet
 from partrep.evaluate.predict import predict
 from partrep.explain.exemplars import PartBank, chosen, cut, patch_box, room
+from partrep.models.pretrained.weights import read_safetensors
 from partrep.report.pictures import to_rgb
 from partrep.tasks.batches import eval_batches
 from partrep.tasks.classify import Classify
 from partrep.train.disk import write_atomically
 from partrep.train.state import Tree
 
-CARD, BANK = "model.json", "parts.npz"
+CARD, BANK, BACKBONE = "model.json", "parts.npz", "backbone.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,27 @@ def card_of(task: Classify, accuracy: float) -> Card:
     data, config = task.data, task.config
     view = dataclasses.asdict(data.view)
     return Card(dict(task.recipe), data.train.names, view, accuracy, config["data"]["name"], config["logits"])
+
+
+def save_backbone(variables: Mapping[str, Tree], path: pathlib.Path) -> None:
+    """Writes the variables of a backbone to one file, names with slashes between."""
+    flat = {"/".join(names): np.asarray(value) for names, value in flatten_dict(dict(variables)).items()}
+    beside = path.with_name(f".{path.name}.tmp")
+    save_file(flat, beside)
+    beside.replace(path)
+
+
+def load_backbone(path: pathlib.Path) -> dict[str, Tree]:
+    """Reads what `save_backbone` wrote: `{collection: tree}`."""
+    return unflatten_dict({tuple(name.split("/")): value for name, value in read_safetensors(path).items()})
+
+
+def with_backbone(variables: Mapping[str, Tree], backbone: Mapping[str, Tree] | None) -> dict[str, Tree]:
+    """The variables of the rest of a model with those of its backbone."""
+    made = dict(variables)
+    for collection, tree in (backbone or {}).items():
+        made[collection] = {**made.get(collection, {}), "backbone": tree}
+    return made
 
 
 def make_bank(task: Classify, variables: Tree) -> PartBank:

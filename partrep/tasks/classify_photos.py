@@ -35,8 +35,8 @@ CACHE = "~/.cache/partrep"
 """Where features are kept unless PARTREP_CACHE or `config.data.cache` says otherwise."""
 
 
-def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, Tree], dict[str, Any]]:
-    """The data as features, the model, the variables of its backbone and what the model was built of."""
+def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, Any], dict[str, Tree]]:
+    """The data as features, the model, what it was built of, and the variables of its backbone."""
     settings = config["data"]
     pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])
     photos = open_photos(settings)
@@ -45,7 +45,7 @@ def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, 
     model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
     show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
     kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
-    return sets(settings, photos, view, kept), model, pretrained.variables, recipe
+    return sets(settings, photos, view, kept), model, recipe, pretrained.variables
 
 
 def open_photos(settings: Mapping[str, Any]) -> PhotoSet:

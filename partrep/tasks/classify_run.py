@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from partrep.tasks import classify
-from partrep.tasks.classify_bank import BANK, card_of, make_bank
+from partrep.tasks.classify_bank import BACKBONE, BANK, card_of, make_bank, save_backbone
 from partrep.tasks.classify_check import check_settings, check_task
 from partrep.tasks.classify_evaluation import evaluate
 from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
@@ -44,4 +44,6 @@ def keep(task: classify.Classify, variables: Tree, accuracy: float, workdir: pat
         return
     if bank is not None:
         bank.save(workdir / BANK)
+    if task.frozen is not None:
+        save_backbone(task.frozen, workdir / BACKBONE)
     card_of(task, accuracy).save(workdir)

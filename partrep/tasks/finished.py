@@ -16,7 +16,7 @@ from partrep.explain.exemplars import PartBank
 from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.tasks.classify import LOGITS, finished_config
 from partrep.tasks.classify import load as load_task
-from partrep.tasks.classify_bank import BANK, Card, make_bank
+from partrep.tasks.classify_bank import BACKBONE, BANK, Card, load_backbone, make_bank, with_backbone
 from partrep.train import sharding
 from partrep.train.checkpoint import best_step, load_variables
 from partrep.train.state import Tree
@@ -57,9 +57,9 @@ def load(workdir: pathlib.Path) -> Finished:
     card = Card.load(workdir)
     model = build(card.model, len(card.classes), sharding.compute_dtype(config["dtype"]))
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
-    path = workdir / BANK
+    path, kept = workdir / BANK, workdir / BACKBONE
     bank = PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
-    return Finished(card, model, variables, bank)
+    return Finished(card, model, with_backbone(variables, load_backbone(kept) if kept.exists() else None), bank)
 
 
 @functools.cache
