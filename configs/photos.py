@@ -8,7 +8,8 @@ assigned (DP-Net), exclusive (PIP-Net); linear (logistic regression on pooled fe
 attention (pooled where a learned token looks).
 Keys: source=folder|pets|cub, how the photos lie in `data.dir`; `data.test` is a second folder where the test photos lie
 apart. split=given|stratified|per_class: the split that comes with the photos, `data.test_share` of each class to test
-on, or `data.per_class` photos of each class to train on; `data.resplit` draws another one. fit=all|part: whether the
+on, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the seed, and
+0, where there is one, the split that comes with the photos. fit=all|part: whether the
 validation photos, which choose settings and are never tested on, are trained on at last.
 
 The features are computed once, with the preprocessing of the weights' family, and kept in `data.cache`
@@ -48,7 +49,7 @@ def _photos(keys: dict[str, str]) -> ConfigDict:
         dtype="auto",
         data=dict(name="photos", dir="", test="", size=224, test_share=0.2, per_class=100, validation_share=0.2,
                   drop_copies=False,
-                  resplit=0, warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1), cache="", **keys),
+                  resplit=-1, warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1), cache="", **keys),
         pretrained=dict(weights="", family=""),
         model=dict(method=dict(name=""), bottleneck=dict(name="standardised"), head=dict(name="concat")),
         backbone_from="",

@@ -218,6 +218,7 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         raise UserError("the model has a proposal_head and no readout; expected both, or `head` alone")
     head, proposal_head = (_head(config.get(name), classes) for name in ("head", "proposal_head"))
     isolated = config.get("readout")
+    seen = {"mean": 0.5, "std": 0.25, **(config.get("normalisation") or {})}
     return PartModel(
         backbone=make(BACKBONES, "backbone", {"dtype": dtype, **config["backbone"]}),
         method=_method(config["method"], classes),
@@ -226,7 +227,8 @@ def build(config: Mapping[str, Any], classes: int | None = None, dtype: Any = jn
         decoder=make(DECODERS, "decoder", config["decoder"]) if config.get("decoder") else None,
         readout=make(READOUTS, "read-out", {"dtype": dtype, **isolated}) if isolated else None,
         proposal_head=None if proposal_head is None else Classifier(_bottleneck(config), proposal_head),
-        **{name: _per_channel(value) for name, value in (config.get("normalisation") or {}).items()},
+        mean=_per_channel(seen["mean"]),
+        std=_per_channel(seen["std"]),
     )
 
 

@@ -45,7 +45,8 @@ def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, 
     model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
     show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
     kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
-    return sets(settings, photos, view, kept), model, recipe, pretrained.variables
+    resplit = config["seed"] if settings["resplit"] < 0 else settings["resplit"]
+    return sets({**settings, "resplit": resplit}, photos, view, kept), model, recipe, pretrained.variables
 
 
 def open_photos(settings: Mapping[str, Any]) -> PhotoSet:

@@ -65,11 +65,10 @@ class Depthwise(nn.Module):
         kernel = self.param("kernel", he_normal, (self.size, self.size, 1, width)).astype(self.dtype)
         x = jnp.pad(x.astype(self.dtype), ((0, 0), self.padding, self.padding, (0, 0)))
         h, w = ((side - self.size) // s for side in x.shape[1:3])
-        y = sum(
-            x[:, i : i + s * h + 1 : s, j : j + s * w + 1 : s] * kernel[i, j, 0]
-            for i in range(self.size)
-            for j in range(self.size)
-        )
+        y = jnp.zeros((x.shape[0], h + 1, w + 1, width), self.dtype)
+        for i in range(self.size):
+            for j in range(self.size):
+                y = y + x[:, i : i + s * h + 1 : s, j : j + s * w + 1 : s] * kernel[i, j, 0]
         return y + self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype) if self.bias else y
 
 
