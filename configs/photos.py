@@ -51,15 +51,16 @@ def _photos(keys: dict[str, str]) -> ConfigDict:
                   drop_copies=False,
                   resplit=-1, warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1), cache="", **keys),
         pretrained=dict(weights="", family=""),
-        model=dict(method=dict(name=""), bottleneck=dict(name="standardised"), head=dict(name="concat")),
+        model=dict(method=dict(name=""), bottleneck=dict(name="standardised"), head=dict(name="concat", shared=False)),
         backbone_from="",
+        start="",  # clusters: prototypes start at the directions that training features cluster in
         view=dict(name=""),
         logits="plain",
         objective=dict(name="erm"),
         losses=dict.fromkeys(classify.LOSSES, 0.0),
         label_smoothing=0.0,
         stages=dict(joint=dict(steps=600, batch_size=64, trainable=".*", mode="train", at_end="",
-                               optimizer=common.one_cycle(1e-3))),
+                               optimizer={**common.one_cycle(1e-3), "multipliers": ()})),
         train=common.training(),
         evaluation=dict(batch_size=64, discovery_images=490, pictures=6, audit_images=0, codes=False,
                         explanations=()),
@@ -96,6 +97,14 @@ def _landmarks_tv(config: ConfigDict) -> None:
     config.losses.update(total_variation=1.0, entropy=1.0, orthogonality=1.0, presence=1.0, background_presence=2.0)
 
 
+def _landmarks(config: ConfigDict) -> None:
+    """Landmarks that share every location, from clusters on, and a classifier that starts as that of pooling."""
+    config.model.method = dict(name="landmarks", parts=8, temperature=2.0, background=False)
+    config.model.bottleneck = dict(name="identity")
+    config.model.head = dict(name="concat", shared=True)
+    config.start = "clusters"
+
+
 def _assigned(config: ConfigDict) -> None:
     config.model.method = dict(name="assigned", parts=64, groups=1, whiten=False, mean=True)
     config.losses.update(assignment_agreement=0.1, query_diversity=0.001, decisiveness=0.01, class_usage=0.01)
@@ -111,6 +120,7 @@ def _exclusive(config: ConfigDict) -> None:
 
 
 PRESETS = {
+    "landmarks": _landmarks,
     "landmarks_tv": _landmarks_tv,
     "slots": _slots,
     "additive": _additive,

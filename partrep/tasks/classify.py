@@ -430,7 +430,11 @@ def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:
     every = task.config["train"]["validate_every"]
     hooks = Hooks(on_step=[Every(every, functools.partial(validate, task))]) if every else Hooks()
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
-    init = functools.partial(with_detectors, task.init, alternated(task)) if alternates(task.config) else task.init
+    init = task.init
+    if alternates(task.config):
+        init = functools.partial(with_detectors, task.init, alternated(task))
+    elif task.config.get("start") == "clusters":
+        init = classify_photos.with_prototypes(task.init, task.data.train, task.config["seed"])
     ahead = [dataclasses.replace(stage, batches=Prefetched(stage.batches)) for stage in stages(task)]
     return fit(ahead, init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
 

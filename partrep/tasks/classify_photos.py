@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,10 +24,12 @@ from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import split
 from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
+from partrep.discovery.kmeans import fit_directions
 from partrep.models.part_model import PartModel, build
 from partrep.models.pretrained.families import FAMILIES
 from partrep.models.pretrained.load import Pretrained, load_pretrained
 from partrep.models.pretrained.preprocessing import Preprocessing
+from partrep.tasks.batches import spaced
 from partrep.train import sharding
 from partrep.train.settings import from_mapping
 from partrep.train.state import Tree
@@ -138,3 +140,25 @@ def _folder(settings: Mapping[str, Any]) -> PhotoSet:
 
 
 SOURCES = {"folder": _folder}
+
+
+STARTED = 256
+"""Training photos whose features prototypes start from."""
+
+
+def with_prototypes(init: Callable[[jax.Array], dict[str, Tree]], images: ImageSet, seed: int) -> Callable[..., Any]:
+    """`init` with the prototypes of landmarks at the directions that the training features cluster in.
+
+    Where there is a background, it starts at the one most frequent along the rim of the photos.
+    """
+    chosen = spaced(images, STARTED)
+    maps = images.load(chosen)["grid"]
+    count = jax.eval_shape(init, jax.random.key(0))["params"]["method"]["prototypes"].shape[0]
+    prototypes = fit_directions(maps, count, seed)
+
+    def started(key: jax.Array) -> dict[str, Tree]:
+        made = init(key)
+        method = {**made["params"]["method"], "prototypes": jnp.asarray(prototypes)}
+        return {**made, "params": {**made["params"], "method": method}}
+
+    return started
