@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep import lookup
-from partrep.data import features, imageset
+from partrep.data import cub, features, imageset, pets
 from partrep.data.classify import ClassifyData
 from partrep.data.decode import View
 from partrep.data.imageset import ImageSet
@@ -123,4 +123,12 @@ def _folder(settings: Mapping[str, Any]) -> PhotoSet:
     return joined(settings["dir"], settings["test"], settings["drop_copies"])
 
 
-SOURCES = {"folder": _folder}
+def _pets(settings: Mapping[str, Any]) -> PhotoSet:
+    return pets.load(settings["dir"])
+
+
+def _cub(settings: Mapping[str, Any]) -> PhotoSet:
+    return cub.load(settings["dir"])
+
+
+SOURCES = {"folder": _folder, "pets": _pets, "cub": _cub}
