@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.ndimage import distance_transform_edt
 
 from partrep import UserError
 from partrep.shapes import check_shapes
@@ -228,20 +228,16 @@ def pointing_game(maps, mask, tolerance: float = 0.0, ignored=None) -> np.ndarra
     """
     sizes, maps, mask = _maps_and_mask("pointing_game", maps, mask)
     counted = _counted("pointing_game", mask, ignored)
-    strength = np.where(counted, maps, -np.inf).reshape(sizes["n"], -1)
-    greatest = strength.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # where nothing counts, -inf is taken from -inf
-        strongest = (greatest - strength <= TIE * np.abs(greatest)) & np.isfinite(strength)
-    places = [np.stack(np.divmod(np.flatnonzero(row), sizes["W"]), axis=1) for row in strongest]
-    inside = [np.argwhere(object_) for object_ in mask & counted]
-    return np.array([_share_within(*pair, tolerance) for pair in zip(places, inside)], np.float64)
+    strength = np.where(counted, maps, -np.inf)
+    greatest = strength.max(axis=(1, 2), keepdims=True)
+    strongest = counted & (strength >= greatest - TIE * np.where(np.isfinite(greatest), np.abs(greatest), 0.0))
+    near = np.stack([_widened(one, tolerance) for one in mask & counted]) if len(mask) else mask
+    return _ratio((strongest & near).sum(axis=(1, 2)).astype(np.float64), strongest.sum(axis=(1, 2)))
 
 
-def _share_within(places: np.ndarray, inside: np.ndarray, tolerance: float) -> float:
-    """The share of pixels [m,2] that lie within a distance of one of some others [r,2]; 0 where either are none."""
-    if not len(places) or not len(inside):
-        return 0.0
-    return float((cKDTree(inside).query(places)[0] <= tolerance).mean())
+def _widened(mask: np.ndarray, tolerance: float) -> np.ndarray:
+    """A mask bool [H,W] with all pixels no further from it than that."""
+    return distance_transform_edt(~mask) <= tolerance if tolerance and mask.any() else mask
 
 
 def energy_inside(maps, mask, ignored=None) -> np.ndarray:

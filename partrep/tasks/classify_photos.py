@@ -5,6 +5,7 @@ In: a config with `data` and `pretrained`. Out: the sets of features, the model,
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -24,6 +25,7 @@ from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import split
 from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
+from partrep.data.view_truth import truth_in_view
 from partrep.models.part_model import PartModel, build
 from partrep.models.pretrained.load import Pretrained, load_pretrained
 from partrep.models.pretrained.preprocessing import Preprocessing
@@ -112,7 +114,11 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
             return np.stack(list(pool.map(functools.partial(photos.photo, view=view), indices.tolist())))
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
-        return imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+        images = imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+        if photos.truth_of is None:
+            return images
+        marked = lambda indices: truth_in_view(photos, chosen[indices], view)  # noqa: E731
+        return dataclasses.replace(images, annotations=marked)
 
     return ClassifyData(made(fitted, warp), made(parts.validation), made(parts.test), {}, None, "", 3, view)
 

@@ -62,9 +62,9 @@ def test_pointing_by_hand():
     maps[0, 2, 2] = maps[1, 0, 0] = maps[1, 4, 4] = maps[2, 4, 0] = 1.0
     mask = np.zeros((3, 5, 5), bool)
     mask[0, 2, 2] = mask[1, 4, 4] = mask[2, 1, 4] = True
-    assert f.pointing_game(maps, mask).tolist() == [True, False, False]
-    assert f.pointing_game(maps, mask, tolerance=4.99).tolist() == [True, False, False]
-    assert f.pointing_game(maps, mask, tolerance=5).tolist() == [True, False, True]  # 3, 4, 5
+    assert f.pointing_game(maps, mask).tolist() == [1, 0.5, 0]  # one of two that are as strong
+    assert f.pointing_game(maps, mask, tolerance=4.99).tolist() == [1, 0.5, 0]
+    assert f.pointing_game(maps, mask, tolerance=5).tolist() == [1, 0.5, 1]  # 3, 4, 5
     assert not f.pointing_game(maps, np.zeros_like(mask), tolerance=9).any()
 
 
