@@ -77,7 +77,7 @@ def opened(path: pathlib.Path, count: int) -> np.ndarray | None:
     """The features at a path; None where there are none, or a file that is cut short or of another count."""
     try:
         found = np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     return found if found.ndim == 4 and len(found) == count else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import pathlib
+import zipfile
 
 import numpy as np
 from PIL import Image
@@ -57,7 +58,7 @@ class PartBank:
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             wanted = "expected one of a finished run"
             raise UserError(f"{path} is not a readable bank of parts ({error}); {wanted}") from None
         pieces = np.split(arrays.pop("jpeg"), arrays.pop("ends")[:-1])

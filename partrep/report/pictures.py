@@ -136,6 +136,19 @@ def regions(assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> lis
     return [region for region in found if region is not None]
 
 
+def reading_regions(assignment: np.ndarray, least: float = 0.05) -> list[Region]:
+    """Returns where each part of assignment [K,h,w] lies by itself: where it has half of its largest share or more.
+
+    A part of which no location has a share of `least` is nowhere. Unlike `regions`, these may overlap: a part that
+    shares every location with others is read from somewhere all the same.
+    """
+    maps = upsample(np.nan_to_num(np.asarray(assignment, np.float64)))
+    cells = np.shape(assignment)[-2] * np.shape(assignment)[-1]
+    lying = [k for k, map_ in enumerate(maps) if map_.max() >= least]
+    found = [_region(k, maps[k] - maps[k].max() / 2, SMALLEST / cells) for k in lying]
+    return [region for region in found if region is not None]
+
+
 def _region(part: int, ahead: np.ndarray, smallest: float) -> Region | None:
     """The region where `ahead` [n,n] is positive; None if it covers less than the share `smallest`."""
     wins = ahead > 0

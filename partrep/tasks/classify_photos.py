@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import lookup
+from partrep import UserError, lookup
 from partrep.data import cub, features, imageset, pets
 from partrep.data.classify import ClassifyData
 from partrep.data.decode import View
@@ -27,6 +27,7 @@ from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
 from partrep.data.view_truth import truth_in_view
 from partrep.models.part_model import PartModel, build
+from partrep.models.pretrained.families import FAMILIES
 from partrep.models.pretrained.load import Pretrained, load_pretrained
 from partrep.models.pretrained.preprocessing import Preprocessing
 from partrep.train import sharding
@@ -40,6 +41,7 @@ CACHE = "~/.cache/partrep"
 def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, Any], dict[str, Tree]]:
     """The data as features, the model, what it was built of, and the variables of its backbone."""
     settings = config["data"]
+    check_paths(config)
     pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])
     photos = open_photos(settings)
     view = view_of(pretrained.preprocessing, settings["size"])
@@ -49,6 +51,18 @@ def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, 
     kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
     resplit = config["seed"] if settings["resplit"] < 0 else settings["resplit"]
     return sets({**settings, "resplit": resplit}, photos, view, kept), model, recipe, pretrained.variables
+
+
+def check_paths(config: Mapping[str, Any]) -> None:
+    """Raises a `UserError` where the photos or the weights are not named."""
+    wanted = {
+        "data.dir": (config["data"]["dir"], "a folder, zip or tar of photos"),
+        "pretrained.weights": (config["pretrained"]["weights"], "a file of weights, or hf:OWNER/REPO"),
+        "pretrained.family": (config["pretrained"]["family"], f"one of {', '.join(FAMILIES)}"),
+    }
+    for name, (value, expected) in wanted.items():
+        if not value:
+            raise UserError(f"config.{name} is empty; expected {expected}: --config.{name}=...")
 
 
 def open_photos(settings: Mapping[str, Any]) -> PhotoSet:

@@ -17,7 +17,7 @@ from partrep import UserError
 from partrep.data.decode import View, flattened, load_photo, open_image, orientation_of, photo_size, turned
 from partrep.explain.contributions import level
 from partrep.report.explained import Chance, ExplainedPage, PartSeen, PhotoSeen, jpeg
-from partrep.report.pictures import regions
+from partrep.report.pictures import reading_regions
 from partrep.tasks.classify_evaluation import LEVELS
 from partrep.tasks.finished import Finished
 
@@ -68,13 +68,11 @@ def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
 
 
 def about(finished: Finished, photos: int) -> str:
-    """What the page is about, in a sentence.
-
-    The accuracy is that of the test images of the run.
-    """
+    """What the page is about, in a sentence; the accuracy is that of the run's test images."""
     card = finished.card
-    said = f"{photos} photo{'' if photos == 1 else 's'}, each taken for one of {len(card.classes)} classes"
-    return f"{said} by a model that answers {100 * card.accuracy:.0f} of 100 test images of {card.data} correctly."
+    right = f"{100 * card.accuracy:.0f} of 100 test images"
+    said = f"{photos} photo{'' if photos == 1 else 's'}"
+    return f"{said}, named by a model that picks one of {len(card.classes)} classes and is right for {right}."
 
 
 def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) -> Iterator[list[Photo]]:
@@ -152,7 +150,7 @@ def parts(
 ) -> tuple[PartSeen, ...]:
     """The parts listed of one photo, the one that adds most first."""
     first, second = likely[0][0], likely[min(1, len(likely) - 1)][0]
-    outlined = {region.part: region for region in regions(found["assignment"])}
+    outlined = {region.part: region for region in reading_regions(found["assignment"])}
     moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
     additive = level(finished.model) > 0
     strength = np.abs(moves[:, first]) if additive else found["presence"]

@@ -1,0 +1,148 @@
+"""Photos from end to end: features of a tiny pretrained network, a part head on them, and what explains a new photo."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import photos
+from partrep import UserError
+from partrep.data import imageset
+from partrep.data.transforms import WarpSettings
+from partrep.models.pretrained.families import FAMILIES
+from partrep.tasks import classify, explain_photos, finished
+from partrep.tasks.classify_run import prepare
+
+TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
+WEIGHTS = pathlib.Path(__file__).parents[1] / "models/pretrained/golden/mobilenetv2.safetensors"
+COLOURS = {"blue sky": (40, 90, 230), "red <b>": (220, 40, 30)}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A family of networks as small as the committed weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        known = FAMILIES["mobilenetv2"]
+        patch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(known, backbone={**known.backbone, **TINY}))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten photos of each of two colours, wider than high, with some noise."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for i in range(10):
+            pixels = np.clip(rng.normal(colour, 25, (40, 56, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+def config(folder, cache, preset="landmarks_tv,smoke,split=stratified", **data):
+    made = photos.get_config(preset)
+    made.data.update({"dir": str(folder), "cache": str(cache), "size": 64, **data})
+    made.pretrained.update(weights=str(WEIGHTS), family="mobilenetv2")
+    made.train.tensorboard = False
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(small, folder, tmp_path_factory):
+    """(workdir, the task) of a finished run."""
+    workdir, cache = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache")
+    made = config(folder, cache)
+    made.stages.joint.steps = 30
+    outcome = prepare(made)(workdir)
+    (workdir / "config.json").write_text(made.to_json())
+    (workdir / "results.json").write_text("{}")
+    return workdir, classify.make(made), outcome
+
+
+def test_a_run_recognises_what_colours_tell(run):
+    assert run[2].results["test/accuracy"] == 1.0
+    assert run[2].results["model/level"] == 2
+
+
+def test_the_sets_share_no_photo_and_all_is_trained_on_but_the_test(run):
+    data = run[1].data
+    assert (len(data.train), len(data.validation), len(data.test)) == (16, 4, 4)
+    assert data.train.grid == (2, 2, 12) and data.train.names == tuple(sorted(COLOURS))
+
+
+def test_a_photo_gives_the_logits_of_its_kept_features(run):
+    workdir, task, _ = run
+    model = finished.load(workdir)
+    test = task.data.test
+    found = model.read(test.photos(np.arange(4)))
+    rest = {name: value for name, value in model.variables.items()}
+    batch = test.load(np.arange(4))
+    expected = jax.jit(task.outputs)(rest, test.decode(batch, None))
+    np.testing.assert_allclose(found["logits"], expected.logits, atol=5e-3)  # features are kept in half precision
+    np.testing.assert_allclose(found["assignment"], expected.parts.assignment, atol=5e-3)
+
+
+def test_neither_photos_nor_weights_are_needed_to_explain(run, folder, tmp_path, monkeypatch):
+    workdir = run[0]
+    monkeypatch.setattr(classify, "make", lambda config: pytest.fail("read the training data"))
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (90, 60), COLOURS["red <b>"]).save(tmp_path / "mine" / "été 'x'.png")
+    Image.new("L", (1, 1), 7).save(tmp_path / "mine" / "dot.png")
+    (tmp_path / "mine" / "notes.txt").write_text("no photo")
+    page = explain_photos.explain(finished.load(workdir), tmp_path / "mine")
+    assert [photo.name for photo in page.photos] == ["dot.png", "été 'x'.png"]
+    assert [name for name, _ in page.skipped] == ["notes.txt"]
+    assert page.classes[page.photos[1].likely[0][0]] == "red <b>"
+    assert page.photos[1].view == pytest.approx((0.0625, 0.208333, 0.9375, 0.791667), abs=0.01)
+
+
+def test_without_a_part_is_the_answer_with_the_average_part(run):
+    """The page's numbers, from the logits and contributions by hand."""
+    workdir, task, _ = run
+    model = finished.load(workdir)
+    seen = task.data.test.photos(np.arange(1))
+    found = {name: value[0] for name, value in model.read(seen).items()}
+    photo = explain_photos.Photo("a", seen[0], seen[0], (0.0, 0.0, 1.0, 1.0))
+    shown = explain_photos.one_photo(model, photo, found, {})
+    label = int(found["logits"].argmax())
+    assert shown.likely[0][0] == label
+    for part in shown.parts:
+        moves = found["contributions"][part.part] - model.bank.mean_contributions[part.part]
+        assert part.adds == pytest.approx(moves[label], abs=1e-5)
+        raised = np.exp(found["logits"] - moves)
+        assert part.without[1] == pytest.approx(raised.max() / raised.sum(), abs=1e-5)
+    assert [part.adds for part in shown.parts] == sorted((part.adds for part in shown.parts), reverse=True)
+
+
+def test_grids_are_flipped_and_cropped_in_training_alone():
+    features = np.arange(2 * 3 * 3 * 2, dtype=np.float16).reshape(2, 3, 3, 2)
+    made = imageset.of_features(features, np.array([0, 1]), ("a", "b"), np.arange(2), None, "x", WarpSettings(flip=1.0))
+    batch = made.load(np.arange(2))
+    np.testing.assert_array_equal(made.decode(batch, None), features)
+    np.testing.assert_allclose(made.decode(batch, jax.random.key(0)), features[:, :, ::-1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"dir": ""}, "config.data.dir is empty; expected a folder, zip or tar"),
+        ({"split": "given"}, "has no split of its own; expected split 'stratified' or 'per_class'"),
+        ({"per_class": 10, "split": "per_class"}, "10 photos"),
+        ({"test_share": 1.5}, "a fraction of 1.5 of the photos; expected one above 0 and below 1"),
+    ],
+)
+def test_mistakes_in_the_data(change, message, small, folder, tmp_path):
+    with pytest.raises(UserError, match=message):
+        prepare(config(folder, tmp_path, **change))
+
+
+def test_weights_have_to_be_named(small, folder, tmp_path):
+    made = config(folder, tmp_path)
+    made.pretrained.weights = ""
+    with pytest.raises(UserError, match="config.pretrained.weights is empty; expected a file of weights"):
+        prepare(made)
