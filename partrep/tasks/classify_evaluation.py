@@ -76,7 +76,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
     shared = 1 < parts <= MOST_SHARED and data.test.truth is not None
     discovery = discovery_scores(held_out, test) if shared else {}
-    located = localise(task, variables, held_out, test) if data.test.annotations is not None else None
+    located = localise(task, variables, held_out, test)
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
     answered = {WHOLE: right}

@@ -25,7 +25,7 @@ from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import split
 from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
-from partrep.data.view_truth import truth_in_view
+from partrep.data.view_truth import ViewTruth, truth_in_view
 from partrep.models.part_model import PartModel, build
 from partrep.models.pretrained.families import FAMILIES
 from partrep.models.pretrained.load import Pretrained, load_pretrained
@@ -129,12 +129,13 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
         images = imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
-        if photos.truth_of is None:
-            return images
-        marked = lambda indices: truth_in_view(photos, chosen[indices], view)  # noqa: E731
-        return dataclasses.replace(images, annotations=marked)
+        return dataclasses.replace(images, annotations=functools.partial(_marked, photos, chosen, view))
 
     return ClassifyData(made(fitted, warp), made(parts.validation), made(parts.test), {}, None, "", 3, view)
+
+
+def _marked(photos: PhotoSet, chosen: np.ndarray, view: View, indices: np.ndarray) -> ViewTruth | None:
+    return truth_in_view(photos, chosen[indices], view)
 
 
 def _folder(settings: Mapping[str, Any]) -> PhotoSet:
