@@ -26,7 +26,7 @@ from partrep.train.state import Tree
 
 MODEL, ALL, OWN, CAM = "model", "all parts", "location contributions", "CAM"
 SCORES = {
-    "pointing": "whether the strongest pixel lies on the {}, without tolerance; of equally strong ones, the share that do",
+    "pointing": "whether the centre of the strongest location lies on the {}; of several as strong, the share of them",
     "energy": "the share of the map's mass that lies on the {}",
     "iou": "overlap of the {} with the map cut at a share of its maximum",
     "iou_hard": "overlap of the {} with the pixels at which the chosen parts win over all others",
