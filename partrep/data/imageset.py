@@ -14,6 +14,7 @@ import numpy as np
 
 from partrep.data import birds, transforms
 from partrep.data.source import ArraySource
+from partrep.data.view_truth import ViewTruth
 
 Batch = dict[str, Any]
 
@@ -38,6 +39,7 @@ class ImageSet:
         matched: (batch) -> bool [m], whether the surroundings are those of the class; None where none has its own.
         grid: (h, w, D) of a set that holds features of a frozen backbone; None of a set of images.
         photos: indices int [m] -> u8 [m,H,W,3], what those features are of; None where `decode` gives images.
+        annotations: indices int [m] -> what annotators marked in those photos; None where they marked nothing.
     """
 
     labels: np.ndarray
@@ -54,6 +56,7 @@ class ImageSet:
     matched: Callable[[Batch], jax.Array] | None = None
     grid: tuple[int, int, int] | None = None
     photos: Callable[[np.ndarray], np.ndarray] | None = None
+    annotations: Callable[[np.ndarray], ViewTruth | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

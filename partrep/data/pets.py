@@ -90,6 +90,7 @@ class _Truth:
             keypoints=np.zeros((len(names), 0, 2), np.float32),
             visible=np.zeros((len(names), 0), bool),
             mask_of=_Masks(self, tuple(names), sizes),
+            boxed="head",
         )
 
     def _box(self, name: str, size: np.ndarray) -> np.ndarray:

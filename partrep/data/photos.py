@@ -33,13 +33,14 @@ class PhotoTruth:
 
     Attributes:
         sizes: i32 [n,2], height and width in pixels of the upright photo as it is read, as `View.in_view` asks.
-        boxes: f32 [n,4], (y0, x0, y1, x1); NaN where unknown.
+        boxes: f32 [n,4], (y0, x0, y1, x1), of what `boxed` says; NaN where unknown.
         keypoints: f32 [n,P,2]; NaN where not visible.
         visible: bool [n,P].
         keypoint_names: of the P keypoints.
         attributes: f32 [n,A], usually 0 or 1; NaN where unknown. None where there are none.
         attribute_names: of the A attributes.
         mask_of: index -> u8 [H,W] of the photo's pixels; None where there are no masks.
+        boxed: what the boxes are around, in a word: "object", or a part of it.
     """
 
     sizes: np.ndarray
@@ -50,6 +51,7 @@ class PhotoTruth:
     attributes: np.ndarray | None = None
     attribute_names: tuple[str, ...] = ()
     mask_of: Callable[[int], np.ndarray | None] | None = None
+    boxed: str = "object"
 
     def mask(self, index: int) -> np.ndarray | None:
         """u8 [H,W] of `BACKGROUND`, `OBJECT` and `IGNORED`; None where it is not known."""

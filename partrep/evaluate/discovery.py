@@ -144,12 +144,20 @@ def label_maps(found: Found, height: int, width: int) -> np.ndarray:
     maps = found.assignment
     if found.background is not None:
         maps = np.concatenate([found.background[:, None], maps], axis=1)
-    rows, columns = _interpolation(maps.shape[2], height), _interpolation(maps.shape[3], width)
     labels = np.empty((len(maps), height, width), np.uint16)
     for start in range(0, len(maps), BLOCK):
-        block = np.asarray(maps[start : start + BLOCK], np.float32)
-        labels[start : start + BLOCK] = (rows @ block @ columns.T).argmax(axis=1)
+        labels[start : start + BLOCK] = upsampled(maps[start : start + BLOCK], height, width).argmax(axis=1)
     return labels + np.uint16(found.background is None)
+
+
+def upsampled(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Maps [...,h,w] in pixels, f32 [...,H,W]: bilinear between the centres of cells, the edge repeated beyond.
+
+    >>> upsampled(np.array([[0.0, 1.0]]), 1, 4).tolist()
+    [[0.0, 0.25, 0.75, 1.0]]
+    """
+    rows, columns = _interpolation(maps.shape[-2], height), _interpolation(maps.shape[-1], width)
+    return rows @ np.asarray(maps, np.float32) @ columns.T
 
 
 def _interpolation(size: int, new: int) -> np.ndarray:

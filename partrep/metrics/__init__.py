@@ -20,8 +20,10 @@ from partrep.metrics.faithfulness import (
     curve_area,
     energy_inside,
     insertion_deletion,
+    mask_iou,
     mask_relevance,
     pointing_game,
+    threshold_iou,
 )
 from partrep.metrics.intervals import (
     bootstrap_interval,
@@ -70,6 +72,7 @@ METRICS = {
     "kendall": kendall,
     "keypoint_error": keypoint_error,
     "linear_reconstruction": linear_reconstruction,
+    "mask_iou": mask_iou,
     "mask_relevance": mask_relevance,
     "mean_interval": mean_interval,
     "modularity": modularity,
@@ -91,4 +94,5 @@ METRICS = {
     "spearman": spearman,
     "stability": stability,
     "sufficiency_curve": sufficiency_curve,
+    "threshold_iou": threshold_iou,
 }

@@ -3,7 +3,7 @@
 Let o be the probability of the target class (say which: here the one predicted on the whole image) and e the
 same after the image was multiplied by the map; say also what fills the rest. Average drop, gain and increase
 favour large maps (all ones: 0, 0, 0), insertion and deletion small ones: give the area beside them, or
-compare at equal area (`at_matched_area`). Pixels of equal value are taken in reading order throughout.
+compare at equal area (`at_matched_area`). Where a number of pixels is taken, those of equal value are in reading order.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from partrep import UserError
 from partrep.shapes import check_shapes
+
+TIE = 1e-6
+"""Values that differ by less than this part of the greatest are as strong: their differences are rounding."""
 
 
 class InsertionDeletion(NamedTuple):
@@ -188,18 +192,24 @@ def insertion_deletion(insertion, deletion) -> InsertionDeletion:
     return InsertionDeletion(curve_area(insertion), curve_area(deletion))
 
 
-def pointing_game(maps, mask, tolerance: float = 0.0) -> np.ndarray:
+def pointing_game(maps, mask, tolerance: float = 0.0, ignored=None) -> np.ndarray:
     """Does the strongest pixel lie on the object, or within `tolerance` pixels of it?
 
     `hit_i = 1[min over pixels q of the mask |argmax M_i - q|_2 <= tolerance]`; the mean is the accuracy.
 
     Args:
-        maps: [n,H,W] finite; the first maximum in reading order counts.
+        maps: [n,H,W] finite.
         mask: bool [n,H,W], the object (or its filled box).
-        tolerance: in pixels of the maps; 15 in the source, on images of about 300 to 500.
+        tolerance: in pixels of the maps; 15 in the source, on images of about 300 to 500, for the boxes of VOC and
+            COCO. Of an image of 224 pixels that is half a cell of a 7x7 grid: give 0 where objects are small or their
+            masks exact.
+        ignored: bool [n,H,W], pixels of which nobody knows whether they are the object; the strongest is sought among
+            the others, and none of these is part of the mask. None: every pixel counts.
 
     Returns:
-        bool [n]; False where the mask is empty. Chance is the mean area of the (widened) mask.
+        f64 [n], 1 or 0, and between them where some of several strongest pixels hit: values within 1e-6 of the
+        greatest are as strong. 0 where the mask is empty or nothing counts. Chance, and the score of a flat map, is
+        the area of the (widened) mask.
 
     Raises:
         ValueError: shapes that do not agree.
@@ -208,24 +218,35 @@ def pointing_game(maps, mask, tolerance: float = 0.0) -> np.ndarray:
     Example:
         >>> maps, mask = [[[0.0, 0.0, 1.0]]], [[[True, False, False]]]
         >>> pointing_game(maps, mask).tolist(), pointing_game(maps, mask, tolerance=2).tolist()
-        ([False], [True])
+        ([0.0], [1.0])
+        >>> pointing_game([[[2.0, 2.0, 0.0, 5.0]]], [[[True, False, False, False]]], ignored=[[[0, 0, 0, 1]]]).tolist()
+        [0.5]
 
     Source: Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018.
-    Departures: accuracy over images, not over classes first.
+    Departures: accuracy over images, not over classes first. One of several strongest pixels is not picked by its
+    place, which would favour what lies at the top: masks, such as those of clusters, have many.
     """
     sizes, maps, mask = _maps_and_mask("pointing_game", maps, mask)
-    y, x = np.unravel_index(maps.reshape(sizes["n"], -1).argmax(axis=1), maps.shape[1:])
-    rows, columns = np.ogrid[: sizes["H"], : sizes["W"]]
-    square = (rows - y[:, None, None]) ** 2 + (columns - x[:, None, None]) ** 2
-    return (mask & (square <= tolerance**2)).any(axis=(1, 2))
+    counted = _counted("pointing_game", mask, ignored)
+    strength = np.where(counted, maps, -np.inf)
+    greatest = strength.max(axis=(1, 2), keepdims=True)
+    strongest = counted & (strength >= greatest - TIE * np.where(np.isfinite(greatest), np.abs(greatest), 0.0))
+    near = np.stack([_widened(one, tolerance) for one in mask & counted]) if len(mask) else mask
+    return _ratio((strongest & near).sum(axis=(1, 2)).astype(np.float64), strongest.sum(axis=(1, 2)))
 
 
-def energy_inside(maps, mask) -> np.ndarray:
+def _widened(mask: np.ndarray, tolerance: float) -> np.ndarray:
+    """A mask bool [H,W] with all pixels no further from it than that."""
+    return distance_transform_edt(~mask) <= tolerance if tolerance and mask.any() else mask
+
+
+def energy_inside(maps, mask, ignored=None) -> np.ndarray:
     """Share of a map's mass on the object, `sum_{q in mask} M_q^+ / sum_q M_q^+`, negative values taken as 0.
 
     Args:
         maps: [n,H,W] finite.
         mask: bool [n,H,W].
+        ignored: bool [n,H,W], pixels that are left out of both sums; None: none.
 
     Returns:
         f64 [n] in [0,1]; 0 for a map without positive values. A constant map scores the object's area.
@@ -242,8 +263,73 @@ def energy_inside(maps, mask) -> np.ndarray:
     Departures: negative values are clipped, for maps that have them.
     """
     _, maps, mask = _maps_and_mask("energy_inside", maps, mask)
-    positive = np.maximum(maps, 0.0)
+    positive = np.where(_counted("energy_inside", mask, ignored), np.maximum(maps, 0.0), 0.0)
     return _ratio((positive * mask).sum(axis=(1, 2)), positive.sum(axis=(1, 2)))
+
+
+def threshold_iou(maps, mask, thresholds, ignored=None) -> np.ndarray:
+    """Overlap of the object with the map cut at shares of its maximum, `IoU({q: M_q >= t max M}, mask)`.
+
+    Args:
+        maps: [n,H,W] finite.
+        mask: bool [n,H,W], the object or its filled box.
+        thresholds: [T] in (0,1]. Choose one on other images than those it is reported on: 0.5 is half of the maximum.
+        ignored: bool [n,H,W], pixels that are neither in the intersection nor in the union, nor the maximum; None:
+            none.
+
+    Returns:
+        f64 [n,T] in [0,1]; 0 for a map without positive values. A constant map scores the object's area.
+
+    Raises:
+        ValueError: shapes that do not agree.
+        UserError: maps that are not finite, or a threshold outside (0,1].
+
+    Example:
+        >>> threshold_iou([[[4.0, 3.0, 1.0, -1.0]]], [[[1, 0, 1, 0]]], [0.5, 0.25]).round(3).tolist()
+        [[0.333, 0.667]]
+
+    Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016, section 3.2 (20 % of the
+    maximum); Choe et al., Evaluating weakly supervised object localization methods right, CVPR 2020, who have it
+    chosen on other images.
+    Departures: all regions above the threshold count, not the box of the largest.
+    """
+    _, maps, mask = _maps_and_mask("threshold_iou", maps, mask)
+    thresholds = np.asarray(thresholds, np.float64)
+    if not ((thresholds > 0) & (thresholds <= 1)).all():
+        raise UserError(f"found thresholds {thresholds.tolist()}; expected shares of the maximum in (0, 1]")
+    counted = _counted("threshold_iou", mask, ignored)
+    positive = np.where(counted, np.maximum(maps, 0.0), 0.0)
+    greatest = positive.max(axis=(1, 2), keepdims=True)
+    seen = [mask_iou((positive >= t * greatest) & (greatest > 0), mask, ignored) for t in thresholds]
+    return np.stack(seen, axis=1)
+
+
+def mask_iou(found, mask, ignored=None) -> np.ndarray:
+    """Overlap of two masks of each image, `|found and mask| / |found or mask|`.
+
+    Args:
+        found: bool [n,H,W].
+        mask: bool [n,H,W].
+        ignored: bool [n,H,W], pixels that are in neither number; None: none.
+
+    Returns:
+        f64 [n] in [0,1]; 0 where both are empty.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> mask_iou([[[1, 1, 0, 1]]], [[[0, 1, 1, 1]]], ignored=[[[0, 0, 0, 1]]]).round(3).tolist()
+        [0.333]
+
+    Source: Everingham et al., The PASCAL visual object classes challenge, IJCV 2010, section 4.4, of each image.
+    Departures: none.
+    """
+    check_shapes("mask_iou", found=(found, "n H W"), mask=(mask, "n H W"))
+    found, mask = np.asarray(found, bool), np.asarray(mask, bool)
+    counted = _counted("mask_iou", mask, ignored)
+    both, either = (found & mask & counted).sum(axis=(1, 2)), ((found | mask) & counted).sum(axis=(1, 2))
+    return _ratio(both.astype(np.float64), either)
 
 
 def mask_relevance(maps, mask, share: float) -> np.ndarray:
@@ -333,3 +419,9 @@ def _finite_maps(function: str, maps) -> np.ndarray:
 def _maps_and_mask(function: str, maps, mask) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
     sizes = check_shapes(function, maps=(maps, "n H W"), mask=(mask, "n H W"))
     return sizes, _finite_maps(function, maps), np.asarray(mask, bool)
+
+
+def _counted(function: str, mask: np.ndarray, ignored) -> np.ndarray:
+    """bool [n,H,W]: the pixels that are not ignored."""
+    check_shapes(function, mask=(mask, "n H W"), ignored=(ignored, "n H W"))
+    return np.ones(mask.shape, bool) if ignored is None else ~np.asarray(ignored, bool)

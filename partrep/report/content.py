@@ -312,6 +312,7 @@ class ClassifyPage(RunPage):
         predictions: predictions drawn, beside one example image of each likely class.
         reliance: the parts by how much the decisions rest on them.
         paintings: images and how a generative model paints them.
+        localisation: how far parts and heat maps lie on what annotators marked.
     """
 
     audit: Discovery | None = None
@@ -319,6 +320,7 @@ class ClassifyPage(RunPage):
     predictions: tuple[EpisodePicture, ...] = ()
     reliance: Discovery | None = None
     paintings: tuple[Painting, ...] = ()
+    localisation: Discovery | None = None
 
 
 @dataclasses.dataclass(frozen=True)

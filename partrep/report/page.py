@@ -44,7 +44,7 @@ def render_fewshot(page: FewshotPage) -> str:
 def render_classify(page: ClassifyPage) -> str:
     """Returns the report of a classifier as HTML."""
     predictions = _cards(page.predictions, False, page.part_names, "Image")
-    tables = {"audit": _discovery(page.audit), "reliance": _discovery(page.reliance)}
+    tables = {name: _discovery(getattr(page, name)) for name in ("audit", "reliance", "localisation")}
     paintings = [cards.painted_card(painting, page.part_names) for painting in page.paintings]
     return _render_run("classify.html.j2", page, predictions=predictions, paintings=paintings, **tables)
 

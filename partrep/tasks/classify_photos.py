@@ -5,6 +5,7 @@ In: a config with `data` and `pretrained`. Out: the sets of features, the model,
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -17,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep import UserError, lookup
-from partrep.data import features, imageset
+from partrep.data import cub, features, imageset, pets
 from partrep.data.classify import ClassifyData
 from partrep.data.decode import View
 from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import split
 from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
+from partrep.data.view_truth import ViewTruth, truth_in_view
 from partrep.discovery.kmeans import fit_directions
 from partrep.models.part_model import PartModel, build
 from partrep.models.pretrained.families import FAMILIES
@@ -128,9 +130,14 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
             return np.stack(list(pool.map(functools.partial(photos.photo, view=view), indices.tolist())))
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
-        return imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+        images = imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+        return dataclasses.replace(images, annotations=functools.partial(_marked, photos, chosen, view))
 
     return ClassifyData(made(fitted, warp), made(parts.validation), made(parts.test), {}, None, "", 3, view)
+
+
+def _marked(photos: PhotoSet, chosen: np.ndarray, view: View, indices: np.ndarray) -> ViewTruth | None:
+    return truth_in_view(photos, chosen[indices], view)
 
 
 def _folder(settings: Mapping[str, Any]) -> PhotoSet:
@@ -139,7 +146,15 @@ def _folder(settings: Mapping[str, Any]) -> PhotoSet:
     return joined(settings["dir"], settings["test"], settings["drop_copies"])
 
 
-SOURCES = {"folder": _folder}
+def _pets(settings: Mapping[str, Any]) -> PhotoSet:
+    return pets.load(settings["dir"])
+
+
+def _cub(settings: Mapping[str, Any]) -> PhotoSet:
+    return cub.load(settings["dir"])
+
+
+SOURCES = {"folder": _folder, "pets": _pets, "cub": _cub}
 
 
 STARTED = 256

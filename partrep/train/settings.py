@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def from_mapping(cls: type[T], values: Any) -> T:
-    """Returns the settings dataclass `cls` filled from a mapping; an instance of `cls` passes through.
+    """Returns the settings dataclass `cls` filled from a mapping, lists as tuples; an instance passes through.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Pace:
@@ -30,4 +30,5 @@ def from_mapping(cls: type[T], values: Any) -> T:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{cls.__name__} settings: unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    return cls(**values)
+    # JSON knows no tuples, and only these can be hashed.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

@@ -57,14 +57,51 @@ def test_on_a_linear_model_the_true_order_is_best_of_all_orders():
     assert scores.deletion[orders.index(tuple(np.argsort(terms)))] == scores.deletion.max()
 
 
+def test_ignored_pixels_are_in_no_count():
+    """Whatever they hold, and whatever the mask says of them: scores are those of the images without these columns."""
+    rng = np.random.default_rng(0)
+    maps, mask = rng.normal(size=(5, 6, 8)), rng.random((5, 6, 8)) < 0.4
+    ignored = np.zeros((5, 6, 8), bool)
+    ignored[..., 5:] = True
+    maps[..., 5:] *= 50.0
+    left = maps[..., :5], mask[..., :5]
+    assert np.array_equal(f.pointing_game(maps, mask, ignored=ignored), f.pointing_game(*left))
+    assert f.energy_inside(maps, mask, ignored) == pytest.approx(f.energy_inside(*left))
+    assert f.threshold_iou(maps, mask, [0.3, 0.6], ignored) == pytest.approx(f.threshold_iou(*left, [0.3, 0.6]))
+    assert f.mask_iou(maps > 0, mask, ignored) == pytest.approx(f.mask_iou(left[0] > 0, left[1]))
+    everything = np.ones_like(ignored)
+    for scores in (f.pointing_game(maps, mask, 2.0, everything), f.energy_inside(maps, mask, everything)):
+        assert not scores.any()
+
+
+def test_a_flat_map_points_and_overlaps_as_its_area():
+    mask = np.zeros((1, 4, 5), bool)
+    mask[0, :2, :2] = True
+    flat = np.full((1, 4, 5), 0.7)
+    assert f.pointing_game(flat + 1e-9 * np.arange(5), mask) == pytest.approx([0.2])  # a difference of rounding
+    assert f.threshold_iou(flat, mask, [0.5, 1.0]).tolist() == [[0.2, 0.2]]
+    assert f.pointing_game(flat, mask, tolerance=1.0) == pytest.approx([8 / 20])  # the square and four pixels beside
+
+
+def test_overlap_of_a_cut_map_by_hand():
+    maps, mask = np.array([[[4.0, 2.0, 1.0, -9.0]]]), np.array([[[True, True, False, False]]])
+    assert f.threshold_iou(maps, mask, [1.0, 0.5, 0.25, 0.01]).tolist() == [[0.5, 1.0, 2 / 3, 2 / 3]]
+    assert f.threshold_iou(-np.abs(maps), mask, [0.5]).tolist() == [[0.0]]  # nothing above zero is no region
+    assert f.threshold_iou(maps * 7, mask, [0.5]) == f.threshold_iou(maps, mask, [0.5])
+    assert f.mask_iou(~mask, mask).tolist() == [0.0] and f.mask_iou(mask & False, mask & False).tolist() == [0.0]
+    for wrong in (0.0, 1.5, np.nan):
+        with pytest.raises(UserError, match="expected shares of the maximum"):
+            f.threshold_iou(maps, mask, [wrong])
+
+
 def test_pointing_by_hand():
     maps = np.zeros((3, 5, 5))
     maps[0, 2, 2] = maps[1, 0, 0] = maps[1, 4, 4] = maps[2, 4, 0] = 1.0
     mask = np.zeros((3, 5, 5), bool)
     mask[0, 2, 2] = mask[1, 4, 4] = mask[2, 1, 4] = True
-    assert f.pointing_game(maps, mask).tolist() == [True, False, False]
-    assert f.pointing_game(maps, mask, tolerance=4.99).tolist() == [True, False, False]
-    assert f.pointing_game(maps, mask, tolerance=5).tolist() == [True, False, True]  # 3, 4, 5
+    assert f.pointing_game(maps, mask).tolist() == [1, 0.5, 0]  # one of two that are as strong
+    assert f.pointing_game(maps, mask, tolerance=4.99).tolist() == [1, 0.5, 0]
+    assert f.pointing_game(maps, mask, tolerance=5).tolist() == [1, 0.5, 1]  # 3, 4, 5
     assert not f.pointing_game(maps, np.zeros_like(mask), tolerance=9).any()
 
 
