@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,7 +30,12 @@ class Finished:
     card: Card
     model: PartModel
     variables: dict[str, Tree]
-    bank: PartBank
+    find_bank: Callable[[], PartBank]
+
+    @functools.cached_property
+    def bank(self) -> PartBank:
+        """Patches of each part; of data that are made and not stored, the first use looks at them all."""
+        return self.find_bank()
 
     @property
     def view(self) -> View:
@@ -57,9 +63,14 @@ def load(workdir: pathlib.Path) -> Finished:
     card = Card.load(workdir)
     model = build(card.model, len(card.classes), sharding.compute_dtype(config["dtype"]))
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
-    path, kept = workdir / BANK, workdir / BACKBONE
-    bank = PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
-    return Finished(card, model, with_backbone(variables, load_backbone(kept) if kept.exists() else None), bank)
+    kept = workdir / BACKBONE
+    backbone = load_backbone(kept) if kept.exists() else None
+    return Finished(card, model, with_backbone(variables, backbone), functools.partial(_bank, workdir))
+
+
+def _bank(workdir: pathlib.Path) -> PartBank:
+    path = workdir / BANK
+    return PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
 
 
 @functools.cache
