@@ -42,6 +42,12 @@ class Finished:
         """How a photo is cut out for the model."""
         return View(**self.card.view)
 
+    @functools.cached_property
+    def parts(self) -> int:
+        """K, how many parts the model has."""
+        photo = jnp.zeros((1, self.view.crop, self.view.crop, 3))
+        return jax.eval_shape(functools.partial(outputs_of, self.model), self.variables, photo).codes.shape[1]
+
     def read(self, photos: np.ndarray) -> dict[str, np.ndarray]:
         """What the model says of photos u8 [b,S,S,3]: logits, contributions, codes, assignment, presence."""
         return {name: np.asarray(value) for name, value in _reader(self)(self.variables, photos).items()}
