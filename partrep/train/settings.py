@@ -21,6 +21,8 @@ def from_mapping(cls: type[T], values: Any) -> T:
     ...     steps: int = 10
     >>> from_mapping(Pace, {"steps": 3})
     Pace(steps=3)
+
+    Lists become tuples, as which a JSON file cannot tell them: settings have a hash.
     """
     if isinstance(values, cls):
         return values
@@ -30,4 +32,4 @@ def from_mapping(cls: type[T], values: Any) -> T:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{cls.__name__} settings: unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    return cls(**values)
+    return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
     argv = ["main", "--config=configs/photos.py:slots,smoke,split=given", f"--workdir={run.workdir}"]
     argv += [f"--config.data.dir={run.train}", f"--config.data.test={run.test}", f"--config.data.cache={root / 'cache'}"]
     argv += [f"--config.pretrained.weights={WEIGHTS}", "--config.pretrained.family=mobilenetv2"]
-    argv += ["--config.data.size=64", "--config.model.method.parts=3", "--config.stages.joint.steps=12"]
+    argv += ["--config.data.size=64", "--config.model.method.parts=3", "--config.stages.joint.steps=60"]
     argv += ["--config.evaluation.pictures=0", "--config.evaluation.batch_size=16"]
     with pytest.MonkeyPatch.context() as patch:
         tiny = {**FAMILIES["mobilenetv2"].backbone, **TINY}

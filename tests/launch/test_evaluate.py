@@ -35,6 +35,7 @@ def test_photos_and_the_own_test_images_give_the_accuracy_of_the_run(trained, tm
     assert printed[-1] == f"evaluation: {out}" and printed[0].startswith("accuracy  ")
     provenance = found.pop("provenance")
     assert provenance["data"]["count"] == 12 and provenance["data"]["classes"] == 3 and provenance["versions"]["jax"]
+    assert results["test/accuracy"] > 0.5
     assert found["accuracy"] == found["mean_per_class_accuracy"] == results["test/accuracy"]
     assert sum(found[f"parts/{k}/reliance"] for k in range(3)) == pytest.approx(1)
     assert np.mean([found[f"class/{name}/accuracy"] for name in ("blue", "green", "red")]) == found["accuracy"]
