@@ -36,10 +36,11 @@ def export_model(model: PartModel, variables: Any, side: int) -> jax.export.Expo
     Raises:
         UserError: a model without a head, or with something that no such program holds, such as a call of Python.
 
-    >>> config = dict(backbone=dict(name="patchnet"), method=dict(name="gap"), head=dict(name="concat"))
+    >>> backbone = dict(name="patchnet", widths=(8,), depths=(0,), patch=4)
+    >>> config = dict(backbone=backbone, method=dict(name="gap"), head=dict(name="concat"))
     >>> from partrep.models.part_model import build
     >>> model = build(config, classes=3)
-    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)
+    >>> variables = jax.jit(model.init, static_argnums=2)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), False)
     >>> program = export_model(model, variables, side=16)
     >>> program.platforms, str(program.in_avals[0])
     (('cpu', 'cuda', 'tpu'), 'uint8[b,16,16,3]')

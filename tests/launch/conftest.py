@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,5 +54,9 @@ def trained(tmp_path_factory):
         patch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(FAMILIES["mobilenetv2"], backbone=tiny))
         patch.chdir(ROOT)
         patch.setattr("sys.argv", argv)
-        runner.run(main.main, main.FLAGS, main.__doc__)
+        jax.config.update("jax_disable_most_optimizations", True)  # compiled quickly, whatever it then takes
+        try:
+            runner.run(main.main, main.FLAGS, main.__doc__)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
         yield run
