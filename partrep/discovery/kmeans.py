@@ -47,6 +47,6 @@ def fit_directions(vectors: np.ndarray, parts: int, seed: int = 0) -> np.ndarray
     unit = centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-6)
     centres = fit_kmeans(unit, parts, seed)
     centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-6)
-    rim = np.concatenate([unit[:, (0, -1)].reshape(-1, unit.shape[-1]), unit[:, :, (0, -1)].reshape(-1, unit.shape[-1])])
+    rim = np.concatenate([edge.reshape(-1, unit.shape[-1]) for edge in (unit[:, (0, -1)], unit[:, :, (0, -1)])])
     last = np.bincount((rim @ centres.T).argmax(1), minlength=parts).argmax()
     return centres[[*np.delete(np.arange(parts), last), last]]

@@ -36,7 +36,8 @@ class Landmarks(nn.Module):
         train: whether this is a training step.
 
     Returns:
-        `Parts` without scores, with a background where there is one; similarity is `-s |u_n - p_k|^2` of the K landmarks.
+        `Parts` without scores, with a background where there is one; similarity is `-s |u_n - p_k|^2` of the K
+        landmarks.
 
     Raises:
         UserError: no parts, a temperature that is not positive.
