@@ -10,9 +10,11 @@ Keys: source=folder|pets|cub, how the photos lie in `data.dir`; `data.test` is a
 apart. split=given|stratified|per_class: the split that comes with the photos, `data.test_share` of each class to test
 on, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the seed, and
 0, where there is one, the split that comes with the photos. fit=all|part: whether the
-validation photos, which choose settings and are never tested on, are trained on at last.
+validation photos, which choose settings and are never tested on, are trained on at last. backbone=frozen|tokens|all:
+what of the pretrained network is trained as well: nothing, the class and register tokens and positions of a
+transformer, or all of it.
 
-The features are computed once, with the preprocessing of the weights' family, and kept in `data.cache`
+The features of a frozen network are computed once, with the preprocessing of the weights' family, and kept in `data.cache`
 (~/.cache/partrep, or PARTREP_CACHE). `data.size` is the side of what the network is shown.
 """
 
@@ -26,6 +28,7 @@ KEYS = {
     "source": ("folder", "pets", "cub"),
     "split": ("given", "stratified", "per_class"),
     "fit": ("all", "part"),
+    "backbone": ("frozen", "tokens", "all"),
 }
 
 
@@ -50,7 +53,7 @@ def _photos(keys: dict[str, str]) -> ConfigDict:
         data=dict(name="photos", dir="", test="", size=224, test_share=0.2, per_class=100, validation_share=0.2,
                   drop_copies=False,
                   resplit=-1, warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1), cache="", **keys),
-        pretrained=dict(weights="", family=""),
+        pretrained=dict(weights="", family="", trained=keys.pop("backbone")),
         model=dict(method=dict(name=""), bottleneck=dict(name="standardised"), head=dict(name="concat", shared=False)),
         backbone_from="",
         start="",  # clusters: prototypes start at the directions that training features cluster in

@@ -21,8 +21,6 @@ def from_mapping(cls: type[T], values: Any) -> T:
     ...     steps: int = 10
     >>> from_mapping(Pace, {"steps": 3})
     Pace(steps=3)
-
-    Lists become tuples, as which a JSON file cannot tell them: settings have a hash.
     """
     if isinstance(values, cls):
         return values
