@@ -151,7 +151,10 @@ def encoder(model: PartModel, variables: Mapping[str, Tree]) -> features.Apply:
 
 
 def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray | None) -> ClassifyData:
-    """The three sets of a split, of kept features or of the photos themselves. With `fit=all` the validation photos are trained on as well."""
+    """The three sets of a split, of kept features or of the photos themselves.
+
+    With `fit=all` the validation photos are trained on as well.
+    """
     amounts = settings["test_share"], settings["per_class"], settings["validation_share"]
     parts = split(photos, settings["split"], settings["resplit"], *amounts)
     warp = from_mapping(WarpSettings, settings["warp"]) if settings["warp"] else None
