@@ -20,6 +20,7 @@ from partrep.report.content import ClassifyPage, Discovery, PartGallery, Result,
 from partrep.tasks.classify import Classify
 from partrep.tasks.classify_codes import code_scores
 from partrep.tasks.classify_isolated import isolation_scores
+from partrep.tasks.classify_keypoints import keypoint_page, keypoint_scores
 from partrep.tasks.classify_localisation import localisation_page, localise
 from partrep.tasks.classify_pictures import paintings, pictures
 from partrep.tasks.classify_reliance import (
@@ -76,6 +77,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     held_out, test = (Sampled(task, variables, images) for images in (data.validation, data.test))
     shared = 1 < parts <= MOST_SHARED and data.test.truth is not None
     discovery = discovery_scores(held_out, test) if shared else {}
+    keypoints = keypoint_scores(test) if 1 < parts <= MOST_SHARED else {}
     located = localise(task, variables, held_out, test)
     isolated = isolation_scores(task, variables) if task.model.readout is not None else {}
     codes = code_scores(task, variables) if data.world is not None and settings["codes"] else {}
@@ -86,12 +88,14 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
     page = _page(task, rows, found, discovery, part_names(task.config["model"]["method"], parts))
     if relied is not None:
         page = dataclasses.replace(page, reliance=reliance_table(relied, _outside(held_out), page.part_names))
+    if keypoints:
+        page = dataclasses.replace(page, discovery=keypoint_page(keypoints))
     if located is not None:
         page = dataclasses.replace(page, localisation=localisation_page(located))
     if parts > 1:
         page = _with_pictures(task, variables, test, page)
     return Outcome(
-        results=flat(task, variables, rows[0], found, discovery)
+        results=flat(task, variables, rows[0], found, discovery or keypoints)
         | ({} if relied is None else flat_reliance(relied))
         | ({} if located is None else located.flat())
         | isolated
