@@ -59,7 +59,7 @@ def _photos(keys: dict[str, str]) -> ConfigDict:
         pretrained=dict(weights="", family="", trained=trained),
         model=dict(method=dict(name=""), bottleneck=dict(name="identity"), head=dict(name="concat", shared=False)),
         backbone_from="",
-        start="",  # clusters: prototypes start at the directions that training features cluster in
+        start="",  # clusters: prototypes where training features cluster; mean: a token that looks everywhere alike
         view=dict(name=""),
         logits="plain",
         objective=dict(name="erm"),
@@ -95,7 +95,8 @@ def _mlp(config: ConfigDict) -> None:
 
 def _attention(config: ConfigDict) -> None:
     _pooled(config, "ca_stream")
-    config.stages.joint.optimizer.learning_rate = 3e-3
+    config.start = "mean"
+    config.stages.joint.optimizer.multipliers = SLOW
 
 
 def _parts(config: ConfigDict, **method: Any) -> None:
@@ -158,8 +159,7 @@ DECAYS = (DECAY, (0.05, 0.5))
 SEARCH = {
     "landmarks": (RATES, DECAYS),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
-    "slots": (RATES, ("losses.spread", (0.0, 0.5))),
     "linear": (RATES, DECAYS),
     "mlp": ((RATE, (1e-3, 3e-3, 1e-2)), DECAYS),
-    "attention": ((RATE, (1e-3, 3e-3, 1e-2)), DECAYS),
+    "attention": (RATES, DECAYS),
 }

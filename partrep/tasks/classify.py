@@ -102,13 +102,17 @@ class Classify:
         return outputs
 
     def start(self) -> Any:
-        """The variables at step 0, or what makes them of a key; a pretrained backbone is no constant of a program."""
-        if self.pretrained is None or self.data.train.grid:
+        """The variables at step 0, or what makes them of a key.
+
+        A pretrained backbone and what is read from features are no constants of a program.
+        """
+        if self.pretrained is None:
             return self.init
-        made = jax.device_get(sharding.init_replicated(self.init, init_key(self.config["seed"])))
-        for collection, given in self.pretrained.items():
+        seed, grid = self.config["seed"], self.data.train.grid
+        made = jax.device_get(sharding.init_replicated(self.init, init_key(seed)))
+        for collection, given in self.pretrained.items() if not grid else ():
             made[collection] = {**made[collection], "backbone": given}
-        return made
+        return classify_photos.started(made, self.config["start"] if grid else "", self.data.train, seed)
 
     @property
     def train_features(self) -> dict[str, Any]:
@@ -443,8 +447,6 @@ def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:
     init = task.start()
     if alternates(task.config):
         init = functools.partial(with_detectors, task.init, alternated(task))
-    elif task.config.get("start") == "clusters":
-        init = classify_photos.with_prototypes(task.init, task.data.train, task.config["seed"])
     ahead = [dataclasses.replace(stage, batches=Prefetched(stage.batches)) for stage in stages(task)]
     return fit(ahead, init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
 

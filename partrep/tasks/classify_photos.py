@@ -199,19 +199,22 @@ STARTED = 256
 """Training photos whose features prototypes start from."""
 
 
-def with_prototypes(init: Callable[[jax.Array], dict[str, Tree]], images: ImageSet, seed: int) -> Callable[..., Any]:
-    """`init` with the prototypes of landmarks at the directions that the training features cluster in.
+def _clusters(method: Tree, images: ImageSet, seed: int) -> Tree:
+    """Prototypes at the directions that the training features cluster in, the background at the rim's commonest."""
+    maps = images.load(spaced(images, STARTED))["grid"]
+    return {**method, "prototypes": fit_directions(maps, method["prototypes"].shape[0], seed)}
 
-    Where there is a background, it starts at the one most frequent along the rim of the photos.
-    """
-    chosen = spaced(images, STARTED)
-    maps = images.load(chosen)["grid"]
-    count = jax.eval_shape(init, jax.random.key(0))["params"]["method"]["prototypes"].shape[0]
-    prototypes = fit_directions(maps, count, seed)
 
-    def started(key: jax.Array) -> dict[str, Tree]:
-        made = init(key)
-        method = {**made["params"]["method"], "prototypes": jnp.asarray(prototypes)}
-        return {**made, "params": {**made["params"], "method": method}}
+def _mean(method: Tree, images: ImageSet, seed: int) -> Tree:
+    """A token that looks everywhere alike, as global pooling does."""
+    return {**method, "stream": {**method["stream"], "token": np.zeros(method["stream"]["token"].shape, np.float32)}}
 
-    return started
+
+STARTS = {"": lambda method, images, seed: method, "clusters": _clusters, "mean": _mean}
+"""Where the parameters of a part method start: as the method has them, or from features."""
+
+
+def started(variables: dict[str, Tree], name: str, images: ImageSet, seed: int) -> dict[str, Tree]:
+    """Variables at step 0 with the part method's parameters where `STARTS[name]` puts them."""
+    method = lookup(STARTS, name, "config.start")(variables["params"]["method"], images, seed)
+    return {**variables, "params": {**variables["params"], "method": method}}
