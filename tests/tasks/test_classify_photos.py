@@ -24,6 +24,9 @@ WEIGHTS = pathlib.Path(__file__).parents[1] / "models/pretrained/golden/mobilene
 COLOURS = {"blue sky": (40, 90, 230), "red <b>": (220, 40, 30)}
 
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
+
 @pytest.fixture(scope="module")
 def small():
     """A family of networks as small as the committed weights."""
@@ -54,7 +57,7 @@ def config(folder, cache, preset="landmarks,smoke,split=stratified", **data):
 
 
 @pytest.fixture(scope="module")
-def run(small, folder, tmp_path_factory):
+def run(small, folder, tmp_path_factory, hasty):
     """(workdir, the task) of a finished run."""
     workdir, cache = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache")
     made = config(folder, cache)
