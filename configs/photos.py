@@ -12,6 +12,10 @@ on, or `data.per_class` photos of each class to train on. `data.resplit` draws a
 0, where there is one, the split that comes with the photos. fit=all|part: whether the
 validation photos, which choose settings and are never tested on, are trained on at last.
 
+Of pets and cub it is known where heads, animals, boxes and keypoints lie: the report then says how far the parts lie on
+them (results localisation/ and discovery/). Heads of pets are marked in the training photos alone, so that testing on
+them takes another split: split=stratified --config.data.test_share=0.5 --config.seed=1 (or any but 0).
+
 The features are computed once, with the preprocessing of the weights' family, and kept in `data.cache`
 (~/.cache/partrep, or PARTREP_CACHE). `data.size` is the side of what the network is shown.
 """

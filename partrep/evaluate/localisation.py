@@ -44,7 +44,7 @@ class Target(NamedTuple):
     @property
     def known(self) -> np.ndarray:
         """bool [n]: the photos in which it is known and can be seen."""
-        return self.inside.any(axis=(1, 2))
+        return np.asarray(self.inside.any(axis=(1, 2)))
 
     def seen(self) -> Target:
         """The same of these photos alone."""
@@ -115,7 +115,8 @@ def localisation_table(
 
 
 def _located(chosen_with: Found, scored: Found, targets: Mapping[str, tuple[Target, Target]]) -> Located:
-    choices, scores = {}, {}
+    choices: dict[str, Choice] = {}
+    scores: dict[str, Interval] = {}
     for name, (validation, test) in targets.items():
         choices[name] = choose(_of(chosen_with, validation.known), validation.seen())
         found = scores_of(_of(scored, test.known), choices[name], test.seen())

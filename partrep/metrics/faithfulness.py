@@ -226,7 +226,7 @@ def pointing_game(maps, mask, tolerance: float = 0.0, ignored=None) -> np.ndarra
     Departures: accuracy over images, not over classes first. One of several strongest pixels is not picked by its
     place, which would favour what lies at the top: masks, such as those of clusters, have many.
     """
-    sizes, maps, mask = _maps_and_mask("pointing_game", maps, mask)
+    _, maps, mask = _maps_and_mask("pointing_game", maps, mask)
     counted = _counted("pointing_game", mask, ignored)
     strength = np.where(counted, maps, -np.inf)
     greatest = strength.max(axis=(1, 2), keepdims=True)
