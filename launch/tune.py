@@ -2,11 +2,13 @@
 
     python -m launch.tune --config=configs/classify.py[:smoke][,key=value...] --presets=a,b --worlds=0,1 --out=FILE.json
                           [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
+    python -m launch.tune --config=configs/photos.py[:key=value...] --presets=a,b --out=FILE.json --config.data.dir=...
 
-The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world under seed 0,
-and never sees a test image; worlds to report on are refused. `{world}` in --backbone stands for the world's number.
-Writes FILE.json, `{preset: {setting: {world: accuracy}}}` with provenance, after every run; a run that is in it is
-kept, and a file of another config is refused.
+The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
+0, or on photos under each of --seeds, and never sees a test image; worlds to report on are refused, and photos to
+validate on are not trained on. `{world}` in --backbone stands for the world's number.
+Writes FILE.json, `{preset: {setting: {world or seed: accuracy}}}` with provenance, after every run; a run that is in it
+is kept, and a file of another config is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from launch import runner
 from partrep import UserError, lookup
@@ -27,6 +30,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("config", None, "configs/TASK.py[:smoke][,key=value...], without a preset", flag_values=FLAGS)
 flags.DEFINE_list("presets", None, "presets to tune", flag_values=FLAGS)
 flags.DEFINE_list("worlds", ["0", "1"], "worlds of birds to tune on", flag_values=FLAGS)
+flags.DEFINE_list("seeds", ["0"], "seeds to tune on photos with, each a split of its own", flag_values=FLAGS)
 flags.DEFINE_string("backbone", "", "workdir of a finished run whose backbone is taken", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
 
@@ -46,20 +50,21 @@ def main(overrides: list[str]) -> None:
             runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
-    for preset, world in itertools.product(FLAGS.presets, worlds()):
+    axis, repeats = repeated(runner.load_config(runner.with_preset(FLAGS.config, FLAGS.presets[0])))
+    for preset, repeat in itertools.product(FLAGS.presets, repeats):
         for setting in settings(lookup(search, preset, "preset with a search")):
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
-            if str(world) not in tried:
+            if str(repeat) not in tried:
                 start = time.monotonic()
                 argument = runner.with_preset(FLAGS.config, preset)
-                tried[str(world)] = validation_accuracy(argument, world, setting, overrides)
+                tried[str(repeat)] = validation_accuracy(argument, axis, repeat, setting, overrides)
                 write(out, found)
                 seconds = time.monotonic() - start
-                value = f"{tried[str(world)]:.3f} ({seconds:.0f} s)"
-                print(f"{preset}, world {world}, {named(setting)}: {value}", flush=True)
+                value = f"{tried[str(repeat)]:.3f} ({seconds:.0f} s)"
+                print(f"{preset}, {axis.rpartition('.')[2]} {repeat}, {named(setting)}: {value}", flush=True)
     for preset in FLAGS.presets:
         each = [named(setting) for setting in settings(search[preset])]
-        score = {name: mean({world: found[preset][name][str(world)] for world in worlds()}) for name in each}
+        score = {name: mean({repeat: found[preset][name][str(repeat)] for repeat in repeats}) for name in each}
         best = max(score, key=score.__getitem__)
         print(f"{preset}: {best}, {score[best]:.3f}")
     print(f"tuning: {out}", flush=True)
@@ -75,6 +80,19 @@ def read(out: pathlib.Path, overrides: list[str]) -> dict[str, Any]:
         held = f"a search of {found['of']}" if "of" in found else "no search"
         raise UserError(f"{out} holds {held}; expected one of {of}, or another --out")
     return found
+
+
+def repeated(config: ConfigDict) -> tuple[str, list[int]]:
+    """What a setting is tried on: the worlds of birds, or the seeds of photos, with the path of its number."""
+    return ("data.world", worlds()) if "world" in config.data else ("seed", seeds())
+
+
+def seeds() -> list[int]:
+    """The seeds to tune with."""
+    made = [int(seed) for seed in FLAGS.seeds if seed.isascii() and seed.isdigit()]
+    if len(made) < len(FLAGS.seeds) or not made:
+        raise UserError(f"--seeds={','.join(FLAGS.seeds)}; expected whole numbers from 0, such as 0,1")
+    return made
 
 
 def worlds() -> list[int]:
@@ -106,15 +124,19 @@ def named(setting: Mapping[str, Any]) -> str:
     return " ".join(f"--config.{path}={value}" for path, value in setting.items())
 
 
-def validation_accuracy(argument: str, world: int, setting: Mapping[str, Any], overrides: list[str]) -> float:
-    """Accuracy on validation images after training with a setting in a world."""
+def validation_accuracy(
+    argument: str, axis: str, repeat: int, setting: Mapping[str, Any], overrides: list[str]
+) -> float:
+    """Accuracy on validation images after training with a setting in a world, or under a seed."""
     from partrep.tasks import classify
     from partrep.tasks.classify_check import check_settings, check_task
 
-    given = [*overrides, f"--config.data.world={world}", *named(setting).split()]
+    given = [*overrides, f"--config.{axis}={repeat}", *named(setting).split()]
     if FLAGS.backbone:
-        given.append(f"--config.backbone_from={FLAGS.backbone.replace('{world}', str(world))}")
+        given.append(f"--config.backbone_from={FLAGS.backbone.replace('{world}', str(repeat))}")
     config = runner.parse_config(argument, given)
+    if "fit" in config.data:
+        config.data.fit = "part"  # what is validated on is not trained on
     check_settings(config)
     task = classify.make(config)
     check_task(task)
@@ -122,7 +144,7 @@ def validation_accuracy(argument: str, world: int, setting: Mapping[str, Any], o
 
 
 def mean(tried: Mapping[Any, float]) -> float:
-    """Of the worlds' accuracies."""
+    """Of the accuracies."""
     return sum(tried.values()) / len(tried)
 
 

@@ -213,6 +213,40 @@ def of_features(
     )
 
 
+def of_photos(
+    labels: np.ndarray,
+    names: Sequence[str],
+    chosen: np.ndarray,
+    photos: Callable[[np.ndarray], np.ndarray],
+    digest: str,
+    warp: transforms.WarpSettings | None = None,
+) -> ImageSet:
+    """Some photos of a set as images, decoded on the host batch by batch; in training, flipped and cropped.
+
+    The arguments are those of `of_features`, which has the features of the same photos.
+    """
+    labels = labels[chosen].astype(np.int32)
+
+    def load(indices: np.ndarray) -> Batch:
+        return {"image": photos(chosen[indices]), "label": labels[indices]}
+
+    digest = fingerprint(digest, chosen.tobytes(), "images")
+    return ImageSet(labels, load, _photo_decoder(warp), digest, names=tuple(names))
+
+
+@functools.cache
+def _photo_decoder(warp: transforms.WarpSettings | None):
+    """`decode` of photos: the same one for all sets of a warp, so that they share programs."""
+
+    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
+        image = jnp.asarray(batch["image"], jnp.float32) / 255.0
+        if key is None or warp is None:
+            return image
+        return transforms.apply_to_images(transforms.random_warp(key, image.shape[0], warp), image, fill=None)
+
+    return decode
+
+
 @functools.cache
 def _grid_decoder(warp: transforms.WarpSettings | None):
     """`decode` of grids: the same one for all sets of a warp, so that they share programs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from partrep.metrics.accuracy import accuracy
 from partrep.metrics.bits import bits_per_part, dead_bits, joint_bits_per_part
+from partrep.metrics.calibration import brier, expected_calibration_error, negative_log_likelihood
 from partrep.metrics.clustering import ami, ari, nmi
 from partrep.metrics.disentanglement import (
     dci,
@@ -30,6 +31,7 @@ from partrep.metrics.intervals import (
     crossed_interval,
     mean_interval,
     paired_interval,
+    share_interval,
     sign_flip_test,
 )
 from partrep.metrics.keypoints import keypoint_error
@@ -58,6 +60,7 @@ METRICS = {
     "average_gain": average_gain,
     "average_increase": average_increase,
     "bits_per_part": bits_per_part,
+    "brier": brier,
     "bootstrap_interval": bootstrap_interval,
     "consistency": consistency,
     "crossed_interval": crossed_interval,
@@ -66,6 +69,7 @@ METRICS = {
     "dead_bits": dead_bits,
     "duplicate_parts": duplicate_parts,
     "energy_inside": energy_inside,
+    "expected_calibration_error": expected_calibration_error,
     "factor_vae_score": factor_vae_score,
     "insertion_deletion": insertion_deletion,
     "joint_bits_per_part": joint_bits_per_part,
@@ -77,6 +81,7 @@ METRICS = {
     "mean_interval": mean_interval,
     "modularity": modularity,
     "mutual_information_gap": mutual_information_gap,
+    "negative_log_likelihood": negative_log_likelihood,
     "nmi": nmi,
     "occurrence_distance": occurrence_distance,
     "occurrence_histogram": occurrence_histogram,
@@ -90,6 +95,7 @@ METRICS = {
     "reliance": reliance,
     "sap": sap,
     "psnr": psnr,
+    "share_interval": share_interval,
     "sign_flip_test": sign_flip_test,
     "spearman": spearman,
     "stability": stability,

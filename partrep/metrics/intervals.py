@@ -107,6 +107,40 @@ def bootstrap_interval(values, groups, seed: int = 0, resamples: int = 10_000) -
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def share_interval(values, seed: int = 0, resamples: int = 10_000) -> Interval:
+    """A share of images and its 95 % percentile bootstrap interval over the images, each by itself.
+
+    Each resample draws n images with replacement; the number of ones among n draws from zeros and ones of share p is
+    binomial with n and p, so that is drawn, and no image.
+
+    Args:
+        values: [n] zeros and ones, or booleans.
+        seed: the same seed gives the same interval.
+        resamples: number of resamples.
+
+    Returns:
+        `Interval` in [0,1]: where other images of the same kind would put the share. Where all values are the same,
+        it has no width.
+
+    Raises:
+        UserError: no values, or one that is neither zero nor one.
+
+    Example:
+        >>> share_interval([True] * 50 + [False] * 50)
+        Interval(mean=0.5, low=0.4, high=0.6)
+
+    Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+    Departures: none; drawing the sum has the distribution of summing the draws.
+    """
+    values = _finite(values, dimensions=1, least=1)
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise UserError("found values other than zero and one; expected whether each image is right")
+    mean = float(values.mean())
+    drawn = np.random.default_rng(seed).binomial(len(values), mean, resamples) / len(values)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(mean, float(low), float(high))
+
+
 def crossed_interval(values) -> Interval:
     """Mean and 95 % interval of a table of seeds by episodes, both taken as random.
 

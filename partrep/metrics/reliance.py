@@ -53,6 +53,36 @@ def reliance(contributions, bias) -> np.ndarray:
         raise UserError("reliance: found no images; expected at least one")
     u = np.asarray(contributions, np.float64)
     predicted = (np.asarray(bias, np.float64) + u.sum(axis=1)).argmax(axis=1)
-    decisions = np.eye(sizes["C"])[predicted]
-    s = np.einsum("ic,ikc->k", decisions - decisions.mean(axis=0), u) / sizes["n"]
+    own = np.take_along_axis(u, predicted[:, None, None], axis=2)[..., 0].mean(axis=0)
+    shares = np.bincount(predicted, minlength=sizes["C"]) / sizes["n"]
+    return reliance_of_sums(own, u.mean(axis=0), shares)
+
+
+def reliance_of_sums(own, mean, shares) -> np.ndarray:
+    """`reliance` of as many images as there are, from means over them that are gathered in passing.
+
+        s_k = mean_i u_ik,c(i) - sum_c p_c mean_i u_ikc,    r_k = s_k / sum_j s_j
+
+    with c(i) the class that image i is taken for.
+
+    Args:
+        own: [K], `mean_i u_ik,c(i)`.
+        mean: [K,C], `mean_i u_ikc`.
+        shares: [C], `p`, the share of images that are taken for each class.
+
+    Returns:
+        f64 [K], as `reliance`.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> reliance_of_sums([1.5, 0.5], [[1.0, 0.0], [0.5, 0.5]], [0.5, 0.5]).tolist()
+        [1.0, 0.0]
+
+    Source: the equation of `reliance`, multiplied out.
+    Departures: none.
+    """
+    check_shapes("reliance_of_sums", own=(own, "K"), mean=(mean, "K C"), shares=(shares, "C"))
+    s = np.asarray(own, np.float64) - np.asarray(mean, np.float64) @ np.asarray(shares, np.float64)
     return s / s.sum() if s.sum() > 0 else np.zeros_like(s)

@@ -28,13 +28,16 @@ class Landmarks(nn.Module):
         temperature: > 0, `t` at the start; 1 gives logits of spread about 1 for any D.
         learn_temperature: whether `t` is trained.
         gumbel: whether training adds Gumbel noise (stream "gumbel"); evaluation never does.
+        background: whether one more prototype takes the locations of no landmark, which then say nothing. Without,
+            the landmarks share every location, and their vectors sum to the pooled one.
 
     Call:
         features: [B,h,w,D].
         train: whether this is a training step.
 
     Returns:
-        `Parts` with a background and no scores; similarity is `-s |u_n - p_k|^2` of the K landmarks.
+        `Parts` without scores, with a background where there is one; similarity is `-s |u_n - p_k|^2` of the K
+        landmarks.
 
     Raises:
         UserError: no parts, a temperature that is not positive.
@@ -59,6 +62,7 @@ class Landmarks(nn.Module):
     temperature: float = 1.0
     learn_temperature: bool = True
     gumbel: bool = False
+    background: bool = True
     read_out = staticmethod(readout.area_mean)
 
     @nn.compact
@@ -68,16 +72,18 @@ class Landmarks(nn.Module):
             found = f"{self.parts} parts, temperature {self.temperature}"
             raise UserError(f"landmarks: {found}; expected at least 1 part and a positive temperature")
         depth = features.shape[-1]
-        prototypes = self.param("prototypes", unit_rows, (self.parts + 1, depth))
+        prototypes = self.param("prototypes", unit_rows, (self.parts + self.background, depth))
         sharpness = jnp.asarray(-jnp.log(self.temperature), jnp.float32)
         if self.learn_temperature:
             sharpness = self.param("sharpness", nn.initializers.constant(sharpness), ())
         scale = jnp.sqrt(depth) / 2 * jnp.exp(sharpness)
         similarity = scale * negative_standardised_distance(features, prototypes)
         key = self.make_rng("gumbel") if self.gumbel and train else None
-        assignment, background = competition.split_background(competition.gumbel_softmax(similarity, key=key))
+        assignment, background = competition.gumbel_softmax(similarity, key=key), None
+        if self.background:
+            assignment, background = competition.split_background(assignment)
         return Parts(
-            similarity=similarity[:, :-1],
+            similarity=similarity[:, : self.parts],
             assignment=assignment,
             background=background,
             vectors=self.read_out(features, assignment),

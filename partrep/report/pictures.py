@@ -136,17 +136,20 @@ def regions(assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> lis
     return [region for region in found if region is not None]
 
 
-def reading_regions(assignment: np.ndarray, least: float = 0.05) -> list[Region]:
-    """Returns where each part of assignment [K,h,w] lies by itself: where it has half of its largest share or more.
+def reading_regions(assignment: np.ndarray, least: float = 0.25) -> list[Region]:
+    """Returns where each part of assignment [K,h,w] is read: where it wins, or else where it nearly does.
 
-    A part of which no location has a share of `least` is nowhere. Unlike `regions`, these may overlap: a part that
-    shares every location with others is read from somewhere all the same.
+    A part that wins nowhere is drawn where it has half of its largest share or more, if that share is `least` at
+    least: a part that shares every location with others is read from somewhere all the same. Below that it is nowhere.
     """
+    won = {region.part: region for region in regions(assignment)}
     maps = upsample(np.nan_to_num(np.asarray(assignment, np.float64)))
     cells = np.shape(assignment)[-2] * np.shape(assignment)[-1]
-    lying = [k for k, map_ in enumerate(maps) if map_.max() >= least]
-    found = [_region(k, maps[k] - maps[k].max() / 2, SMALLEST / cells) for k in lying]
-    return [region for region in found if region is not None]
+    for k, share in enumerate(maps):
+        near = None if k in won or share.max() < least else _region(k, share - share.max() / 2, SMALLEST / cells)
+        if near is not None:
+            won[k] = near
+    return [won[k] for k in sorted(won)]
 
 
 def _region(part: int, ahead: np.ndarray, smallest: float) -> Region | None:

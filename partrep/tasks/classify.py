@@ -45,7 +45,7 @@ from partrep.train import sharding
 from partrep.train.checkpoint import best_step, load_variables
 from partrep.train.loop import Every, Hooks, Settings, fit
 from partrep.train.settings import from_mapping
-from partrep.train.stages import Aux, Stage, Terms, stream
+from partrep.train.stages import Aux, Stage, Terms, init_key, stream
 from partrep.train.state import TrainState, Tree
 
 STAGES = ("warm", "joint", "last", "pruned")
@@ -64,7 +64,7 @@ class Classify:
     model: PartModel
     backbone: Tree | None = None  # its variables by collection, where they are given and stay as they are
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what `build` made the model of
-    frozen: Tree | None = None  # variables of the backbone whose features the data are; the run does not hold them
+    pretrained: Tree | None = None  # variables of a backbone: whose features the data are, or that training starts from
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0."""
@@ -100,6 +100,19 @@ class Classify:
         outputs = self.model.apply(variables, images, method=PartModel.from_features)
         assert isinstance(outputs, PartOutputs)
         return outputs
+
+    def start(self) -> Any:
+        """The variables at step 0, or what makes them of a key.
+
+        A pretrained backbone and what is read from features are no constants of a program.
+        """
+        if self.pretrained is None:
+            return self.init
+        seed, grid = self.config["seed"], self.data.train.grid
+        made = jax.device_get(sharding.init_replicated(self.init, init_key(seed)))
+        for collection, given in self.pretrained.items() if not grid else ():
+            made[collection] = {**made[collection], "backbone": given}
+        return classify_photos.started(made, self.config["start"] if grid else "", self.data.train, seed)
 
     @property
     def train_features(self) -> dict[str, Any]:
@@ -159,8 +172,8 @@ def _read_features(task: Classify) -> dict[str, Any]:
 def make(config: Mapping[str, Any]) -> Classify:
     """Reads the data and builds the model that a config names."""
     if "pretrained" in config:
-        data, model, recipe, frozen = classify_photos.make(config)
-        return Classify(config, data, model, None, recipe, frozen)
+        made = classify_photos.make(config)
+        return Classify(config, made.data, made.model, None, made.recipe, made.pretrained)
     data = classify_data.load(config["data"])
     dtype = sharding.compute_dtype(config["dtype"])
     model = build(config["model"], data.train.classes, dtype)
@@ -353,7 +366,8 @@ def stages(task: Classify) -> list[Stage]:
             continue
         until += settings["steps"]
         loss = functools.partial(classification_loss, task, settings)
-        trainable = settings["trainable"] if task.backbone is None else f"(?!backbone/)(?:{settings['trainable']})"
+        trainable = classify_photos.trainable(config, settings["trainable"])
+        trainable = trainable if task.backbone is None else f"(?!backbone/)(?:{trainable})"
         at_end = settings.get("at_end", "")
         made.append(
             Stage(
@@ -430,7 +444,9 @@ def train(task: Classify, workdir: pathlib.Path | None) -> TrainState:
     every = task.config["train"]["validate_every"]
     hooks = Hooks(on_step=[Every(every, functools.partial(validate, task))]) if every else Hooks()
     settings = {k: v for k, v in task.config["train"].items() if k != "validate_every"}
-    init = functools.partial(with_detectors, task.init, alternated(task)) if alternates(task.config) else task.init
+    init = task.start()
+    if alternates(task.config):
+        init = functools.partial(with_detectors, task.init, alternated(task))
     ahead = [dataclasses.replace(stage, batches=Prefetched(stage.batches)) for stage in stages(task)]
     return fit(ahead, init, Settings(seed=task.config["seed"], **settings), workdir, hooks)
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from partrep.data.imageset import Batch, ImageSet
+from partrep.data.imageset import Batch
 from partrep.discovery.kmeans import kmeans
 from partrep.discovery.maps import border_part
 from partrep.evaluate.discovery import Found, split
@@ -94,37 +95,48 @@ def _methods(task: Classify, variables: Tree, validation: Sampled, test: Sampled
         made[CAM if pooled else OWN] = own(validation), own(test)
     features = validation.maps["features"], test.maps["features"]
     if CAM not in made:
-        made[CAM] = _linear_cams(task, *features)
+        made[CAM] = _linear_cams(task, variables, *features)
     if MODEL in made and of_test.regions > 1:
-        made["k-means"] = _clusters(task, of_test, *features)
+        made["k-means"] = _clusters(task, variables, of_test, *features)
     sizes = [(len(sampled.indices), tuple(cells)) for sampled in (validation, test)]
     drawn = [noise(count, parts, grid, seed + i) for i, (count, grid) in enumerate(sizes)]
     return {**made, "noise": (drawn[0], drawn[1]), "centre": (centre(*sizes[0]), centre(*sizes[1]))}
 
 
-def _linear_cams(task: Classify, validation: np.ndarray, test: np.ndarray) -> tuple[Found, Found]:
-    linear = LinearCam(_pooled(task.data.train), task.data.train.labels)
+def _linear_cams(
+    task: Classify, variables: Tree, validation: np.ndarray, test: np.ndarray
+) -> tuple[Found, Found]:
+    linear = LinearCam(_features(task, variables, True), task.data.train.labels)
     return linear(validation), linear(test)
 
 
-def _clusters(task: Classify, model: Found, validation: np.ndarray, test: np.ndarray) -> tuple[Found, Found]:
+def _clusters(
+    task: Classify, variables: Tree, model: Found, validation: np.ndarray, test: np.ndarray
+) -> tuple[Found, Found]:
     """As many regions as the model's, found in training photos; one of them is the background where it has one."""
-    images, settings = task.data.train, task.config
-    seen = _features(images, spaced(images, settings["evaluation"]["discovery_images"]))
-    finder = kmeans(seen, model.regions, settings["seed"])
+    seen = _features(task, variables, False)
+    finder = kmeans(seen, model.regions, task.config["seed"])
     border = border_part(finder(seen)) if model.background is not None else None
     return split(finder(validation), border), split(finder(test), border)
 
 
-def _features(images: ImageSet, indices: np.ndarray) -> np.ndarray:
-    """f32 [m,h,w,D] of a set of features, as it is evaluated."""
-    return np.asarray(images.decode(images.load(indices), None), np.float32)
+def _features(task: Classify, variables: Tree, pooled: bool) -> np.ndarray:
+    """f32 [n,D], the mean features of all training photos, or [m,h,w,D], the maps of as many as are looked at."""
+    images, settings = task.data.train, task.config["evaluation"]
+    indices = None if pooled else spaced(images, settings["discovery_images"])
+    batches = eval_batches(images, settings["batch_size"], indices)
+    return np.asarray(predict(_featured(task, images.decode, pooled), variables, batches))
 
 
-def _pooled(images: ImageSet, block: int = 256) -> np.ndarray:
-    """f32 [n,D]: the mean features of all images of a set."""
-    starts = range(0, len(images), block)
-    return np.concatenate([_features(images, np.arange(s, min(s + block, len(images)))).mean((1, 2)) for s in starts])
+@functools.cache
+def _featured(task: Classify, decode, pooled: bool):
+    """The function that `predict` compiles."""
+
+    def apply(variables: Tree, batch: Batch) -> jax.Array:
+        features = task.outputs(variables, decode(batch, None)).features.astype(jnp.float32)
+        return features.mean((1, 2)) if pooled else features
+
+    return apply
 
 
 def _contributions(task: Classify, variables: Tree, sampled: Sampled) -> Found:

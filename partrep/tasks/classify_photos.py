@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,12 @@ from partrep.data.photo_splits import split
 from partrep.data.photos import PhotoSet, from_folder, joined
 from partrep.data.transforms import WarpSettings
 from partrep.data.view_truth import ViewTruth, truth_in_view
+from partrep.discovery.kmeans import fit_directions
 from partrep.models.part_model import PartModel, build
 from partrep.models.pretrained.families import FAMILIES
 from partrep.models.pretrained.load import Pretrained, load_pretrained
 from partrep.models.pretrained.preprocessing import Preprocessing
+from partrep.tasks.batches import spaced
 from partrep.train import sharding
 from partrep.train.settings import from_mapping
 from partrep.train.state import Tree
@@ -38,19 +40,53 @@ CACHE = "~/.cache/partrep"
 """Where features are kept unless PARTREP_CACHE or `config.data.cache` says otherwise."""
 
 
-def make(config: Mapping[str, Any]) -> tuple[ClassifyData, PartModel, dict[str, Any], dict[str, Tree]]:
-    """The data as features, the model, what it was built of, and the variables of its backbone."""
-    settings = config["data"]
+class Made(NamedTuple):
+    """What a config of photos names.
+
+    `recipe`: what the model was built of. `pretrained`: the variables of its backbone.
+    """
+
+    data: ClassifyData
+    model: PartModel
+    recipe: dict[str, Any]
+    pretrained: dict[str, Tree]
+
+
+def make(config: Mapping[str, Any]) -> Made:
+    """Reads the weights and the photos, and computes the features where the backbone is frozen."""
+    settings = {**config["data"]}
     check_paths(config)
     pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])
     photos = open_photos(settings)
     view = view_of(pretrained.preprocessing, settings["size"])
     recipe = recipe_of(config, pretrained)
     model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
-    show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
-    kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
-    resplit = config["seed"] if settings["resplit"] < 0 else settings["resplit"]
-    return sets({**settings, "resplit": resplit}, photos, view, kept), model, recipe, pretrained.variables
+    if settings["resplit"] < 0:
+        settings["resplit"] = config["seed"]
+    kept = None
+    if frozen(config):
+        show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
+        kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
+    return Made(sets(settings, photos, view, kept), model, recipe, pretrained.variables)
+
+
+TRAINED = {
+    "frozen": "its features are computed once, and the rest is trained on them",
+    "tokens": "its class and register tokens and its positions are trained with the rest, on the photos",
+    "all": "it is trained with the rest, on the photos",
+}
+TOKENS = "(?!backbone/).*|backbone/(cls_token|register_tokens|position_embedding)"
+
+
+def frozen(config: Mapping[str, Any]) -> bool:
+    """Whether nothing of the backbone is trained."""
+    return lookup(TRAINED, config["pretrained"]["trained"], "config.pretrained.trained") == TRAINED["frozen"]
+
+
+def trainable(config: Mapping[str, Any], pattern: str) -> str:
+    """The paths that a stage of this pattern trains."""
+    tokens = config.get("pretrained", {}).get("trained") == "tokens"
+    return f"(?=(?:{pattern})$)(?:{TOKENS})" if tokens else pattern
 
 
 def check_paths(config: Mapping[str, Any]) -> None:
@@ -114,8 +150,11 @@ def encoder(model: PartModel, variables: Mapping[str, Tree]) -> features.Apply:
     return lambda images: run(placed, sharding.put_batch(images))
 
 
-def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray) -> ClassifyData:
-    """The three sets of a split. With `fit=all` the validation photos are trained on as well."""
+def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray | None) -> ClassifyData:
+    """The three sets of a split, of kept features or of the photos themselves.
+
+    With `fit=all` the validation photos are trained on as well.
+    """
     amounts = settings["test_share"], settings["per_class"], settings["validation_share"]
     parts = split(photos, settings["split"], settings["resplit"], *amounts)
     warp = from_mapping(WarpSettings, settings["warp"]) if settings["warp"] else None
@@ -128,7 +167,8 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
             return np.stack(list(pool.map(functools.partial(photos.photo, view=view), indices.tolist())))
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
-        images = imageset.of_features(kept, photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp)
+        about = photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp
+        images = imageset.of_photos(*about) if kept is None else imageset.of_features(kept, *about)
         return dataclasses.replace(images, annotations=functools.partial(_marked, photos, chosen, view))
 
     return ClassifyData(made(fitted, warp), made(parts.validation), made(parts.test), {}, None, "", 3, view)
@@ -153,3 +193,28 @@ def _cub(settings: Mapping[str, Any]) -> PhotoSet:
 
 
 SOURCES = {"folder": _folder, "pets": _pets, "cub": _cub}
+
+
+STARTED = 256
+"""Training photos whose features prototypes start from."""
+
+
+def _clusters(method: Tree, images: ImageSet, seed: int) -> Tree:
+    """Prototypes at the directions that the training features cluster in, the background at the rim's commonest."""
+    maps = images.load(spaced(images, STARTED))["grid"]
+    return {**method, "prototypes": fit_directions(maps, method["prototypes"].shape[0], seed)}
+
+
+def _mean(method: Tree, images: ImageSet, seed: int) -> Tree:
+    """A token that looks everywhere alike, as global pooling does."""
+    return {**method, "stream": {**method["stream"], "token": np.zeros(method["stream"]["token"].shape, np.float32)}}
+
+
+STARTS = {"": lambda method, images, seed: method, "clusters": _clusters, "mean": _mean}
+"""Where the parameters of a part method start: as the method has them, or from features."""
+
+
+def started(variables: dict[str, Tree], name: str, images: ImageSet, seed: int) -> dict[str, Tree]:
+    """Variables at step 0 with the part method's parameters where `STARTS[name]` puts them."""
+    method = lookup(STARTS, name, "config.start")(variables["params"]["method"], images, seed)
+    return {**variables, "params": {**variables["params"], "method": method}}

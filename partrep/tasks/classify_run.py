@@ -39,11 +39,11 @@ def run(task: classify.Classify, workdir: pathlib.Path) -> Outcome:
 
 def keep(task: classify.Classify, variables: Tree, accuracy: float, workdir: pathlib.Path) -> None:
     """Leaves what explaining a photo needs; of data that are made and not stored, the patches are made again then."""
-    bank = make_bank(task, variables) if task.data.train.photos is not None else None
+    bank = make_bank(task, variables) if task.pretrained is not None else None
     if not sharding.is_writer():
         return
     if bank is not None:
         bank.save(workdir / BANK)
-    if task.frozen is not None:
-        save_backbone(task.frozen, workdir / BACKBONE)
+    if task.pretrained is not None and task.data.train.grid:
+        save_backbone(task.pretrained, workdir / BACKBONE)
     card_of(task, accuracy).save(workdir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,12 +30,23 @@ class Finished:
     card: Card
     model: PartModel
     variables: dict[str, Tree]
-    bank: PartBank
+    find_bank: Callable[[], PartBank]
+
+    @functools.cached_property
+    def bank(self) -> PartBank:
+        """Patches of each part; of data that are made and not stored, the first use looks at them all."""
+        return self.find_bank()
 
     @property
     def view(self) -> View:
         """How a photo is cut out for the model."""
         return View(**self.card.view)
+
+    @functools.cached_property
+    def parts(self) -> int:
+        """K, how many parts the model has."""
+        photo = jnp.zeros((1, self.view.crop, self.view.crop, 3))
+        return jax.eval_shape(functools.partial(outputs_of, self.model), self.variables, photo).codes.shape[1]
 
     def read(self, photos: np.ndarray) -> dict[str, np.ndarray]:
         """What the model says of photos u8 [b,S,S,3]: logits, contributions, codes, assignment, presence."""
@@ -57,9 +69,14 @@ def load(workdir: pathlib.Path) -> Finished:
     card = Card.load(workdir)
     model = build(card.model, len(card.classes), sharding.compute_dtype(config["dtype"]))
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
-    path, kept = workdir / BANK, workdir / BACKBONE
-    bank = PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
-    return Finished(card, model, with_backbone(variables, load_backbone(kept) if kept.exists() else None), bank)
+    kept = workdir / BACKBONE
+    backbone = load_backbone(kept) if kept.exists() else None
+    return Finished(card, model, with_backbone(variables, backbone), functools.partial(_bank, workdir))
+
+
+def _bank(workdir: pathlib.Path) -> PartBank:
+    path = workdir / BANK
+    return PartBank.load(path) if path.exists() else make_bank(*load_task(workdir))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import pytest
 
 import partrep
 from configs import classify as presets
+from configs import photos
 from launch import runner, tune
 from partrep.tasks import classify, classify_check
 
@@ -24,7 +25,8 @@ def tried(monkeypatch):
     """What was trained: (argument, world, setting as the command line gives it, overrides)."""
     made = []
 
-    def accuracy(argument, world, setting, overrides):
+    def accuracy(argument, axis, world, setting, overrides):
+        assert axis == "data.world"
         made.append((argument, world, tune.named(setting), tuple(overrides)))
         return 0.1 * world + 0.01 * len(made)
 
@@ -114,11 +116,28 @@ def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
     monkeypatch.setattr(classify_check, "check_task", lambda task: None)
     runner.parse_flags(tune.FLAGS, ["tune", "--backbone=runs/gap-0-world{world}"])
     setting = list(tune.settings(presets.SEARCH["slots"]))[-1]
-    assert tune.validation_accuracy(f"{CLASSIFY}:slots,smoke", 7, setting, ["--config.seed=2"]) == 0.25
+    assert tune.validation_accuracy(f"{CLASSIFY}:slots,smoke", "data.world", 7, setting, ["--config.seed=2"]) == 0.25
     config = seen["config"]
     assert (config.data.world, config.seed, config.backbone_from) == (7, 2, "runs/gap-0-world7")
     assert (config.losses.spread, config.stages.joint.optimizer.learning_rate) == (0.5, 2e-2)
     assert seen["workdir"] is None
+
+
+def test_photos_are_tuned_by_seed_on_photos_that_are_not_trained_on(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(classify, "make", lambda config: seen.setdefault("config", config))
+    monkeypatch.setattr(classify, "train", lambda task, workdir: None)
+    monkeypatch.setattr(classify, "validate", lambda task, state: {"validation/accuracy": 0.5})
+    monkeypatch.setattr(classify_check, "check_task", lambda task: None)
+    runner.parse_flags(tune.FLAGS, ["tune", "--seeds=3,4"])
+    config = runner.load_config("configs/photos.py:linear,smoke,fit=all")
+    assert tune.repeated(config) == ("seed", [3, 4])
+    setting = next(tune.settings(photos.SEARCH["linear"]))
+    assert tune.validation_accuracy("configs/photos.py:linear,smoke,fit=all", "seed", 3, setting, []) == 0.5
+    assert (seen["config"].data.fit, seen["config"].seed) == ("part", 3)
+    runner.parse_flags(tune.FLAGS, ["tune", "--seeds=a"])
+    with pytest.raises(partrep.UserError, match="--seeds=a; expected whole numbers from 0"):
+        tune.repeated(config)
 
 
 def test_a_file_without_a_search_is_refused(tried, tmp_path):

@@ -97,7 +97,7 @@ def test_the_page_loads_nothing():
 
 def test_numbers_of_a_part_are_those_given():
     islands = Tags(render_explained(page())).islands
-    first, second, third = json.loads(islands["data-0"])["parts"]
+    first, _, third = json.loads(islands["data-0"])["parts"]
     assert (first["adds"], first["against"], first["without"], first["like"]) == (1.5, 0.25, [1, 0.6], [0, 1])
     assert first["area"] == pytest.approx(0.5, abs=0.05)
     assert "d" not in third and third["adds"] == -0.25

@@ -9,6 +9,7 @@ import pytest
 from configs import classify as presets
 from partrep.data import imageset
 from partrep.data.classify import ClassifyData
+from partrep.data.decode import View
 from partrep.data.source import ArraySource
 from partrep.models.part_model import build
 from partrep.tasks.classify import Classify
@@ -37,7 +38,7 @@ def small():
             config.model.method.per_class = 4
         config.evaluation.batch_size = 5
         config.update(changes)
-        data = ClassifyData(*map(colours, range(3)), {}, None, "", 3)
+        data = ClassifyData(*map(colours, range(3)), {}, None, "", 3, View(SIDE, SIDE))
         return Classify(config, data, build(config.model, CLASSES), backbone)
 
     return make

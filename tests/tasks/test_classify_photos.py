@@ -8,6 +8,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from configs import photos
@@ -125,6 +126,55 @@ def test_grids_are_flipped_and_cropped_in_training_alone():
     batch = made.load(np.arange(2))
     np.testing.assert_array_equal(made.decode(batch, None), features)
     np.testing.assert_allclose(made.decode(batch, jax.random.key(0)), features[:, :, ::-1], atol=1e-5)
+
+
+VIT = {"patch": 4, "width": 8, "depth": 2, "heads": 2}
+
+
+@pytest.fixture
+def transformer(folder, tmp_path, monkeypatch):
+    """A function from a preset to the config of a tiny DINOv2 transformer with registers, trained on the photos."""
+    known = FAMILIES["dinov2_vits14_reg"]
+    shrunk = dataclasses.replace(known, backbone={**known.backbone, **VIT})
+    monkeypatch.setitem(FAMILIES, "dinov2_vits14_reg", shrunk)
+
+    def made(argument):
+        config = photos.get_config(f"{argument},smoke,split=stratified")
+        config.data.update(dir=str(folder), cache=str(tmp_path / "cache"), size=32)
+        config.pretrained.update(weights=str(WEIGHTS.with_name("dinov2_reg.safetensors")), family="dinov2_vits14_reg")
+        config.train.tensorboard = False
+        return config
+
+    return made
+
+
+@pytest.mark.parametrize("trained", ["tokens", "all"])
+def test_of_a_pretrained_transformer_what_was_asked_for_is_trained(transformer, trained):
+    task = classify.make(transformer(f"pdiscoformer,backbone={trained}"))
+    before = flatten_dict(task.start()["params"]["backbone"], sep="/")
+    given = flatten_dict(task.pretrained["params"], sep="/")
+    assert sorted(before) == sorted(given)
+    for name, value in given.items():
+        np.testing.assert_array_equal(before[name], value)
+    state = classify.train(task, None)
+    after = flatten_dict(jax.device_get(state.params["backbone"]), sep="/")
+    moved = {name for name, value in given.items() if not np.array_equal(after[name], value)}
+    tokens = {"cls_token", "register_tokens", "position_embedding"}
+    if trained == "tokens":
+        assert moved and moved <= tokens
+    else:
+        assert len(moved - tokens) > 10
+
+
+def test_a_run_that_trained_its_backbone_explains_photos_too(transformer, folder, tmp_path):
+    config = transformer("pdiscoformer,backbone=tokens")
+    config.evaluation.discovery_images = 4
+    outcome = prepare(config)(tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(config.to_json())
+    (tmp_path / "run" / "results.json").write_text("{}")
+    assert not (tmp_path / "run" / "backbone.safetensors").exists() and not (tmp_path / "cache").exists()
+    page = explain_photos.explain(finished.load(tmp_path / "run"), folder / "red <b>")
+    assert len(page.photos) == 10 and 0 <= outcome.results["test/accuracy"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,13 @@ class Concat(nn.Module):
     Linear in the codes: contributions W_k v_k are exact. Costs K*M*C weights, which start near zero (0.01), so
     that the first steps move the classifier and not the features by its noise.
 
+    With `shared`, `W_k = W + U_k`: what all parts say alike, and what a part says beside, from zero. Of vectors that
+    sum to the pooled ones (area means of parts that cover the image), `U = 0` is the linear classifier of global
+    pooling, and weight decay draws towards it.
+
     Attributes:
         classes: C.
+        shared: whether the parts share a classifier besides.
 
     >>> head = Concat(classes=3)
     >>> codes, presence = jnp.ones((2, 4, 5)), jnp.ones((2, 4))
@@ -92,13 +97,17 @@ class Concat(nn.Module):
     """
 
     classes: int
+    shared: bool = False
     linear_in_codes = True
 
     @nn.compact
     def _terms(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The shares of the parts [B,K,C] and the bias [C]."""
         k, m = codes.shape[1:]
-        kernel = self.param("kernel", nn.initializers.normal(0.01), (k, m, self.classes))
+        start = nn.initializers.zeros if self.shared else nn.initializers.normal(0.01)
+        kernel = self.param("kernel", start, (k, m, self.classes))
+        if self.shared:
+            kernel = kernel + self.param("shared", nn.initializers.normal(0.01), (m, self.classes))
         bias = self.param("bias", nn.initializers.zeros, (self.classes,))
         return jnp.einsum("bkm,kmc->bkc", codes.astype(jnp.float32), kernel), bias
 

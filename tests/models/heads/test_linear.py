@@ -47,7 +47,7 @@ def oracle(name, params, codes, presence, **fields):
                 hidden = np.maximum(v @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
                 out[b, k] = hidden @ p["out"]["kernel"] / K
             elif name == "concat":
-                out[b, k] = v @ p["kernel"][k]
+                out[b, k] = v @ (p["kernel"][k] + p.get("shared", 0.0))
             elif name == "cosine":
                 out[b, k] = 10 * share[k] * unit(p["kernel"].T) @ v / np.linalg.norm(embedding)
             elif name == "concat_cosine":
@@ -60,7 +60,7 @@ def oracle(name, params, codes, presence, **fields):
 
 
 ELSEWHERE = ("attention", "class_tied", "nonnegative")  # tested in test_attention and test_scores
-CASES = [(name, {}) for name in HEADS if name not in ELSEWHERE] + [("parts_cosine", {"shared": True})]
+CASES = [(name, {}) for name in HEADS if name not in ELSEWHERE] + [(name, {"shared": True}) for name in ("parts_cosine", "concat")]
 
 
 @pytest.mark.parametrize("name, fields", CASES)
@@ -71,6 +71,15 @@ def test_against_loops(name, fields, inputs):
     out = head.apply(variables, *inputs, False)
     assert out.dtype == jnp.float32
     np.testing.assert_allclose(out, logits, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shared_classifier_of_parts_that_sum_to_the_pooled_vector_starts_as_that_of_pooling(inputs):
+    codes, presence = inputs
+    head = HEADS["concat"](classes=C, shared=True)
+    variables = head.init(jax.random.key(0), codes, presence, False)
+    pooled = {"params": {**variables["params"], "kernel": jnp.zeros((1, M, C))}}
+    whole = head.apply(pooled, codes.sum(1, keepdims=True), presence[:, :1], False)
+    np.testing.assert_allclose(head.apply(variables, codes, presence, False), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["linear", "concat"])
