@@ -14,7 +14,16 @@ from partrep.data.imageset import Batch
 from partrep.discovery.kmeans import kmeans
 from partrep.discovery.maps import border_part
 from partrep.evaluate.discovery import Found, split
-from partrep.evaluate.localisation import LinearCam, Located, Target, centre, localisation_table, noise, targets_of
+from partrep.evaluate.localisation import (
+    LARGEST,
+    LinearCam,
+    Located,
+    Target,
+    centre,
+    localisation_table,
+    noise,
+    targets_of,
+)
 from partrep.evaluate.predict import predict
 from partrep.explain.contributions import level, location_contributions
 from partrep.parts.gap import Gap
@@ -76,7 +85,7 @@ def localise(task: Classify, variables: Tree, validation: Sampled, test: Sampled
 
 def _targets(sampled: Sampled) -> dict[str, Target]:
     truth = sampled.images.annotations(sampled.indices) if sampled.images.annotations else None
-    return {} if truth is None else targets_of(truth, sampled.task.data.view.crop)
+    return {} if truth is None else targets_of(truth, min(sampled.task.data.view.crop, LARGEST))
 
 
 def _methods(task: Classify, variables: Tree, validation: Sampled, test: Sampled) -> Methods:
