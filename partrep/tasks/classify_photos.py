@@ -210,11 +210,13 @@ def _mean(method: Tree, images: ImageSet, seed: int) -> Tree:
     return {**method, "stream": {**method["stream"], "token": np.zeros(method["stream"]["token"].shape, np.float32)}}
 
 
-STARTS = {"": lambda method, images, seed: method, "clusters": _clusters, "mean": _mean}
-"""Where the parameters of a part method start: as the method has them, or from features."""
+STARTS = {"clusters": _clusters, "mean": _mean}
+"""Where the parameters of a part method start, if not where the method has them."""
 
 
 def started(variables: dict[str, Tree], name: str, images: ImageSet, seed: int) -> dict[str, Tree]:
-    """Variables at step 0 with the part method's parameters where `STARTS[name]` puts them."""
+    """Variables at step 0 with the part method's parameters where `STARTS[name]` puts them, if anywhere."""
+    if not name:
+        return variables
     method = lookup(STARTS, name, "config.start")(variables["params"]["method"], images, seed)
     return {**variables, "params": {**variables["params"], "method": method}}

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def config(folder, cache, preset="landmarks_tv,smoke,split=stratified", **data):
+def config(folder, cache, preset="landmarks,smoke,split=stratified", **data):
     made = photos.get_config(preset)
     made.data.update({"dir": str(folder), "cache": str(cache), "size": 64, **data})
     made.pretrained.update(weights=str(WEIGHTS), family="mobilenetv2")
@@ -58,7 +58,8 @@ def run(small, folder, tmp_path_factory):
     """(workdir, the task) of a finished run."""
     workdir, cache = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache")
     made = config(folder, cache)
-    made.stages.joint.steps = 30
+    made.stages.joint.steps = 100
+    made.stages.joint.optimizer.learning_rate = 0.1
     outcome = prepare(made)(workdir)
     (workdir / "config.json").write_text(made.to_json())
     (workdir / "results.json").write_text("{}")
