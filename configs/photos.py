@@ -14,6 +14,10 @@ validation photos, which choose settings and are never tested on, are trained on
 what of the pretrained network is trained as well: nothing, the class and register tokens and positions of a
 transformer, or all of it.
 
+Of pets and cub it is known where heads, animals, boxes and keypoints lie: the report then says how far the parts lie on
+them (results localisation/ and discovery/). Heads of pets are marked in the training photos alone, so that testing on
+them takes another split: split=stratified --config.data.test_share=0.5 --config.seed=1 (or any but 0).
+
 The features of a frozen network are computed once, with the preprocessing of the weights' family, and kept in
 `data.cache` (~/.cache/partrep, or PARTREP_CACHE). `data.size` is the side of what the network is shown.
 """

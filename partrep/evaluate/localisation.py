@@ -7,7 +7,7 @@ are then scored once. A heat map is a method of one part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,12 @@ FEWEST = 2
 
 RESAMPLES = 2000
 
+LARGEST = 224
+"""Pixels of the side at which maps and truth are compared; a larger view is compared at fewer, evenly spaced."""
+
+BLOCK = 64
+"""Photos whose maps are held in pixels at once."""
+
 
 class Target(NamedTuple):
     """A region of n photos in the S x S pixels of the view."""
@@ -44,7 +50,7 @@ class Target(NamedTuple):
     @property
     def known(self) -> np.ndarray:
         """bool [n]: the photos in which it is known and can be seen."""
-        return self.inside.any(axis=(1, 2))
+        return np.asarray(self.inside.any(axis=(1, 2)))
 
     def seen(self) -> Target:
         """The same of these photos alone."""
@@ -68,14 +74,15 @@ class Located(NamedTuple):
 
 
 def targets_of(truth: ViewTruth, size: int) -> dict[str, Target]:
-    """The regions known of photos, by name, in a view of `size` x `size` pixels.
+    """The regions known of photos, by name, in `size` x `size` pixels of the view.
 
     Filled boxes are called what they are around; a mask is the object, and takes the place of its box.
     """
     inside = np.stack([box_mask(box, size) for box in truth.boxes])
     found = {truth.boxed: Target(inside, np.zeros_like(inside), truth.boxed == "object")}
     if truth.masks is not None:
-        found["object"] = Target(truth.masks == OBJECT, truth.masks == IGNORED, True)
+        masks = at_centres(truth.masks, size, size)
+        found["object"] = Target(masks == OBJECT, masks == IGNORED, True)
     return {name: target for name, target in found.items() if target.known.any()}
 
 
@@ -115,7 +122,8 @@ def localisation_table(
 
 
 def _located(chosen_with: Found, scored: Found, targets: Mapping[str, tuple[Target, Target]]) -> Located:
-    choices, scores = {}, {}
+    choices: dict[str, Choice] = {}
+    scores: dict[str, Interval] = {}
     for name, (validation, test) in targets.items():
         choices[name] = choose(_of(chosen_with, validation.known), validation.seen())
         found = scores_of(_of(scored, test.known), choices[name], test.seen())
@@ -123,8 +131,15 @@ def _located(chosen_with: Found, scored: Found, targets: Mapping[str, tuple[Targ
     return Located(choices, scores)
 
 
-def _of(found: Found, which: np.ndarray) -> Found:
+def _of(found: Found, which: np.ndarray | slice) -> Found:
     return Found(found.assignment[which], None if found.background is None else found.background[which])
+
+
+def _blocks(found: Found, target: Target) -> Iterator[tuple[Found, Target]]:
+    """The photos a few at a time."""
+    for start in range(0, len(target.inside), BLOCK):
+        at = slice(start, start + BLOCK)
+        yield _of(found, at), target._replace(inside=target.inside[at], ignored=target.ignored[at])
 
 
 def _interval(values: np.ndarray) -> Interval:
@@ -139,8 +154,7 @@ def choose(found: Found, target: Target) -> Choice:
     """
     best, greatest = Choice((0,), THRESHOLDS[0]), -1.0
     for parts in _candidates(found.assignment, target):
-        large = _large(found, parts, target)
-        overlap = threshold_iou(large, target.inside, THRESHOLDS, target.ignored).mean(axis=0)
+        overlap = np.concatenate([_overlap(*block, parts) for block in _blocks(found, target)]).mean(axis=0)
         if overlap.max() > greatest:
             best, greatest = Choice(parts, THRESHOLDS[int(overlap.argmax())]), float(overlap.max())
     return best
@@ -158,6 +172,11 @@ def _candidates(assignment: np.ndarray, target: Target) -> list[tuple[int, ...]]
     return [tuple(order[: m + 1]) for m in range(count)]
 
 
+def _overlap(found: Found, target: Target, parts: tuple[int, ...]) -> np.ndarray:
+    """f64 [n,T]: IoU at each threshold."""
+    return threshold_iou(_large(found, parts, target), target.inside, THRESHOLDS, target.ignored)
+
+
 def _large(found: Found, parts: tuple[int, ...], target: Target) -> np.ndarray:
     """f32 [n,S,S]: the sum of some parts in pixels."""
     return upsampled(found.assignment[:, list(parts)].sum(axis=1), *target.inside.shape[1:])
@@ -165,6 +184,11 @@ def _large(found: Found, parts: tuple[int, ...], target: Target) -> np.ndarray:
 
 def scores_of(found: Found, choice: Choice, target: Target) -> dict[str, np.ndarray]:
     """`{score: f64 [n]}` of what was chosen, in photos that all have the target."""
+    parts = [_scores_of_block(*block, choice) for block in _blocks(found, target)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _scores_of_block(found: Found, target: Target, choice: Choice) -> dict[str, np.ndarray]:
     large, truth = _large(found, choice.parts, target), (target.inside, target.ignored)
     cells = found.assignment[:, list(choice.parts)].sum(axis=1)
     inside, ignored = (at_centres(mask, *cells.shape[1:]) for mask in truth)

@@ -27,13 +27,12 @@ def keypoint_scores(test: Sampled) -> dict[str, dict[str, float]]:
     images = test.task.data.train
     # The photos themselves need not be decoded: only what the model makes of their features is read.
     train = dataclasses.replace(test, images=dataclasses.replace(images, photos=None))
-    marked = [_marked(train), _marked(test)]
-    if not all(truth is not None and has_keypoints(truth) for truth in marked):
+    fitted, scored = _marked(train), _marked(test)
+    if fitted is None or scored is None or not (has_keypoints(fitted) and has_keypoints(scored)):
         return {}
     found = {"model": (train.found, test.found)}
     found |= baselines(train.maps["features"], test.maps["features"], train.found, test.task.config["seed"])
-    known = [truth for truth in marked if truth is not None]
-    return keypoint_table(found, *known, test.task.data.view.crop)
+    return keypoint_table(found, fitted, scored, test.task.data.view.crop)
 
 
 def _marked(sampled: Sampled) -> ViewTruth | None:
@@ -51,5 +50,5 @@ def keypoint_page(table: Mapping[str, Mapping[str, float]]) -> Discovery:
         rows,
         lower_is_better=frozenset({"keypoint error"}),
         descriptions={column: text for column, (_, text) in COLUMNS.items()},
-        note="Visible keypoints of test photos, equal numbers of regions for all; the baselines read the same features.",
+        note="Visible keypoints of test photos, equal numbers of regions for all; baselines read the same features.",
     )

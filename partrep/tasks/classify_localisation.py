@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from partrep.data.imageset import Batch, ImageSet
+from partrep.data.imageset import Batch
 from partrep.discovery.kmeans import kmeans
 from partrep.discovery.maps import border_part
 from partrep.evaluate.discovery import Found, split
-from partrep.evaluate.localisation import LinearCam, Located, Target, centre, localisation_table, noise, targets_of
+from partrep.evaluate.localisation import (
+    LARGEST,
+    LinearCam,
+    Located,
+    Target,
+    centre,
+    localisation_table,
+    noise,
+    targets_of,
+)
 from partrep.evaluate.predict import predict
 from partrep.explain.contributions import level, location_contributions
 from partrep.parts.gap import Gap
@@ -40,6 +50,10 @@ DESCRIBED = {
     "noise": "maps drawn at random, as many parts",
     "centre": "a hill in the middle of every photo",
 }
+
+
+Methods = dict[str, tuple[Found, Found]]
+"""Where each method puts its parts in the validation and in the test photos."""
 
 
 class Localisation(NamedTuple):
@@ -71,55 +85,67 @@ def localise(task: Classify, variables: Tree, validation: Sampled, test: Sampled
 
 def _targets(sampled: Sampled) -> dict[str, Target]:
     truth = sampled.images.annotations(sampled.indices) if sampled.images.annotations else None
-    return {} if truth is None else targets_of(truth, sampled.task.data.view.crop)
+    return {} if truth is None else targets_of(truth, min(sampled.task.data.view.crop, LARGEST))
 
 
-def _methods(task: Classify, variables: Tree, validation: Sampled, test: Sampled) -> dict[str, tuple[Found, Found]]:
+def _methods(task: Classify, variables: Tree, validation: Sampled, test: Sampled) -> Methods:
     """Where each method puts its parts in the photos of both sets."""
-    both, made = (validation, test), {}
-    found = validation.found
-    parts, cells = found.assignment.shape[1], found.assignment.shape[2:]
+    made: Methods = {}
+    (of_validation, of_test), seed = (validation.found, test.found), task.config["seed"]
     pooled = isinstance(task.model.method, Gap)  # whose one part is the whole photo
-    shared = parts <= MOST_SHARED and not pooled
-    if shared:
-        made[MODEL] = tuple(sampled.found for sampled in both)
-    if shared and found.background is not None:
-        made[ALL] = tuple(Found(1 - sampled.found.background[:, None]) for sampled in both)
+    parts, *cells = of_test.assignment.shape[1:]
+    if parts <= MOST_SHARED and not pooled:
+        made[MODEL] = of_validation, of_test
+        if of_validation.background is not None and of_test.background is not None:
+            made[ALL] = Found(1 - of_validation.background[:, None]), Found(1 - of_test.background[:, None])
     if level(task.model) == 2:
         # The class activation map of a model that pools by the mean is what its locations contribute.
-        made[CAM if pooled else OWN] = tuple(_contributions(task, variables, sampled) for sampled in both)
-    made |= _baselines(task, both, found.regions if shared else 0, CAM not in made, found.background is not None)
-    made["noise"] = tuple(noise(len(s.indices), parts, cells, task.config["seed"] + i) for i, s in enumerate(both))
-    made["centre"] = tuple(centre(len(sampled.indices), cells) for sampled in both)
-    return made
+        own = functools.partial(_contributions, task, variables)
+        made[CAM if pooled else OWN] = own(validation), own(test)
+    features = validation.maps["features"], test.maps["features"]
+    if CAM not in made:
+        made[CAM] = _linear_cams(task, variables, *features)
+    if MODEL in made and of_test.regions > 1:
+        made["k-means"] = _clusters(task, variables, of_test, *features)
+    sizes = [(len(sampled.indices), tuple(cells)) for sampled in (validation, test)]
+    drawn = [noise(count, parts, grid, seed + i) for i, (count, grid) in enumerate(sizes)]
+    return {**made, "noise": (drawn[0], drawn[1]), "centre": (centre(*sizes[0]), centre(*sizes[1]))}
 
 
-def _baselines(
-    task: Classify, both: tuple[Sampled, Sampled], regions: int, cam: bool, background: bool
-) -> dict[str, tuple[Found, Found]]:
-    """What the features of the training photos give: the map of a linear classifier, and clusters where any regions."""
-    features, made = [sampled.maps["features"] for sampled in both], {}
-    images = task.data.train
-    if cam:
-        linear = LinearCam(_pooled(images), images.labels)
-        made[CAM] = linear(features[0]), linear(features[1])
-    if regions > 1:
-        seen = _features(images, spaced(images, task.config["evaluation"]["discovery_images"]))
-        finder = kmeans(seen, regions, task.config["seed"])
-        border = border_part(finder(seen)) if background else None
-        made["k-means"] = split(finder(features[0]), border), split(finder(features[1]), border)
-    return made
+def _linear_cams(
+    task: Classify, variables: Tree, validation: np.ndarray, test: np.ndarray
+) -> tuple[Found, Found]:
+    linear = LinearCam(_features(task, variables, True), task.data.train.labels)
+    return linear(validation), linear(test)
 
 
-def _features(images: ImageSet, indices: np.ndarray) -> np.ndarray:
-    """f32 [m,h,w,D] of a set of features, as it is evaluated."""
-    return np.asarray(images.decode(images.load(indices), None), np.float32)
+def _clusters(
+    task: Classify, variables: Tree, model: Found, validation: np.ndarray, test: np.ndarray
+) -> tuple[Found, Found]:
+    """As many regions as the model's, found in training photos; one of them is the background where it has one."""
+    seen = _features(task, variables, False)
+    finder = kmeans(seen, model.regions, task.config["seed"])
+    border = border_part(finder(seen)) if model.background is not None else None
+    return split(finder(validation), border), split(finder(test), border)
 
 
-def _pooled(images: ImageSet, block: int = 256) -> np.ndarray:
-    """f32 [n,D]: the mean features of all images of a set."""
-    starts = range(0, len(images), block)
-    return np.concatenate([_features(images, np.arange(s, min(s + block, len(images)))).mean((1, 2)) for s in starts])
+def _features(task: Classify, variables: Tree, pooled: bool) -> np.ndarray:
+    """f32 [n,D], the mean features of all training photos, or [m,h,w,D], the maps of as many as are looked at."""
+    images, settings = task.data.train, task.config["evaluation"]
+    indices = None if pooled else spaced(images, settings["discovery_images"])
+    batches = eval_batches(images, settings["batch_size"], indices)
+    return np.asarray(predict(_featured(task, images.decode, pooled), variables, batches))
+
+
+@functools.cache
+def _featured(task: Classify, decode, pooled: bool):
+    """The function that `predict` compiles."""
+
+    def apply(variables: Tree, batch: Batch) -> jax.Array:
+        features = task.outputs(variables, decode(batch, None)).features.astype(jnp.float32)
+        return features.mean((1, 2)) if pooled else features
+
+    return apply
 
 
 def _contributions(task: Classify, variables: Tree, sampled: Sampled) -> Found:
@@ -148,9 +174,10 @@ def localisation_page(found: Localisation) -> Discovery:
     rows = tuple(_row(name, located, columns, name == own) for name, located in found.table.items())
     photos = ", ".join(f"{t}s of {found.test[t]} ({found.validation[t]})" for t in targets)
     note = (
-        f"Test photos (validation photos): {photos}. For every method alike, which part is the head, which parts "
-        "together are the object and at which share of their maximum maps are cut is what overlaps best in the "
-        "validation photos. Pixels that annotators left undecided count nowhere. Intervals by bootstrap over photos."
+        f"Test photos (validation photos): {photos}. For every method alike, one part, or of an object the "
+        "parts that together overlap best, and the share of its maximum at which a map is cut are chosen on the "
+        "validation photos. Noise cut low is the whole photo. Pixels that annotators left undecided count nowhere. "
+        "Intervals by bootstrap over photos."
     )
     missing = [name for name in found.validation if name not in targets]
     if missing:

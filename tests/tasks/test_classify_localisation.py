@@ -77,7 +77,8 @@ def settings(folder, tmp_path, monkeypatch):
         source = lambda settings: dataclasses.replace(from_folder(settings["dir"]), truth_of=truth(2 * EACH).take)  # noqa: E731
         monkeypatch.setitem(classify_photos.SOURCES, "folder", source)
         config = presets.get_config(f"{preset},smoke,split=stratified,fit=part")
-        config.data.update(dir=str(folder), cache=str(tmp_path / "cache"), size=96, test_share=0.4, validation_share=0.4)
+        config.data.update(dir=str(folder), cache=str(tmp_path / "cache"), size=96)
+        config.data.update(test_share=0.4, validation_share=0.4)
         config.pretrained.update(weights=str(WEIGHTS), family="mobilenetv2")
         config.train.tensorboard = False
         return config
