@@ -49,6 +49,10 @@ UNSEEN = ("--config.evaluation.audit_images=0", "--config.evaluation.pictures=0"
 NOTE = (
     "Intervals over seeds and episodes (of classifiers: classes); differences are paired, seed by seed and one by one."
 )
+RESPLITS = (
+    "Mean accuracy of the classes. Each seed draws a split of its own of the same photos; intervals are over these "
+    "splits (Student's t), and as the splits share photos they are too narrow for other photos of these classes."
+)
 
 
 class Planned(NamedTuple):
@@ -215,7 +219,7 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         measure=shown["measure"],
         lower_is_better=shown["lower_is_better"],
         chance=shown["chance"],
-        results_note=f"{NOTE} {shown.get('further_note', '')}".strip(),
+        results_note=f"{note(planned)} {shown.get('further_note', '')}".strip(),
         histories={name: [read_metrics(run.folder / "metrics.jsonl") for run in by_preset[name]] for name in presets},
         discovery=discovery(runs),
         sections=further,
@@ -230,6 +234,11 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
         print(f"\n{title}\n{format_scores(table)}")
     print(f"\n{page.conclusion}")
     print(f"report: {path}", flush=True)
+
+
+def note(planned: Sequence[Planned]) -> str:
+    """What the intervals are over."""
+    return RESPLITS if planned[0].config.data.get("resplit", 0) < 0 else NOTE
 
 
 def enumerated(words: Sequence[str]) -> str:
@@ -247,20 +256,25 @@ def by_seed(members: Sequence[Planned]) -> list[Any]:
     from partrep.report.comparison import merge
 
     seeds = dict.fromkeys(run.seed for run in members)
-    return [merge([load(run.folder) for run in members if run.seed == seed]) for seed in seeds]
+    return [merge([load(run) for run in members if run.seed == seed]) for seed in seeds]
 
 
-def load(folder: pathlib.Path) -> Any:
-    """The finished run of a folder, as the comparison reads it."""
+def load(run: Planned) -> Any:
+    """A finished run as the comparison reads it.
+
+    Where each seed draws a split of the same photos, the classes are no sample: a seed's score is their mean.
+    """
     from launch import record
     from partrep.report.comparison import Run
 
+    folder = run.folder
+
     results = record.read_json(folder / record.RESULTS)
     provenance = results.pop("provenance")
-    rows = record.read_rows(folder)["rows"]
-    return Run(
-        str(folder), results, rows, record.read_episodes(folder), provenance["data"], provenance["wall_seconds"]
-    )
+    rows, episodes = record.read_rows(folder)["rows"], record.read_episodes(folder)
+    if run.config.data.get("resplit", 0) < 0:
+        episodes = {name: values.mean(keepdims=True) for name, values in episodes.items()}
+    return Run(str(folder), results, rows, episodes, provenance["data"], provenance["wall_seconds"])
 
 
 def facts(run: Any) -> dict[str, Any]:

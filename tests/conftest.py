@@ -20,3 +20,21 @@ def shared() -> pathlib.Path:
     if not SHARED.exists():
         pytest.skip("needs ../shared, the development data")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    """Programs are compiled quickly, whatever they then take, and each once."""
+    import jax
+
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)

@@ -12,6 +12,7 @@ import pytest
 
 import partrep
 from launch import compare, record, runner
+from partrep.report import comparison
 from partrep.report.content import ClassifyPage, FewshotPage, Result
 from partrep.tasks.outcome import Outcome
 
@@ -224,3 +225,29 @@ def test_the_worlds_of_a_seed_count_as_one_run(tmp_path, monkeypatch, capsys):
     rows = {line.split("  ")[0]: line for line in printed.splitlines()}
     assert "0.750" in rows["contributions"] and "0.500" in rows["contributions"]
     assert "0.062" in rows["hires-cam"] and "0.688" in rows["hires-cam"] and "0.438" in rows["hires-cam"]
+
+
+def test_classes_of_splits_that_seeds_draw_are_averaged_first(tmp_path):
+    """Three splits, two presets: intervals by Student's t over the splits' mean accuracies, by hand."""
+    scores = {"linear": ([0.9, 0.5], [0.8, 0.6], [1.0, 0.7]), "mlp": ([0.8, 0.5], [0.9, 0.6], [0.9, 0.6])}
+    runs = []
+    for seed in range(3):
+        for preset, each in scores.items():
+            config = runner.parse_config(f"configs/photos.py:{preset},smoke", [f"--config.seed={seed}"])
+            run = compare.Planned(preset, seed, (), tmp_path / f"{preset}-{seed}", config)
+            values = np.array(each[seed])
+            row = Result("model", float(values.mean()), reference=True)
+            outcome = Outcome({}, (row,), FewshotPage("t", "c", chance=0.5), {"model": values}, {"test": str(seed)}, 1)
+            with record.claimed(run.folder, run.config):
+                record.save_results(run.folder, outcome, record.provenance(run.config, outcome, 1.0))
+            runs.append(run)
+    loaded = {name: compare.by_seed([run for run in runs if run.preset == name]) for name in scores}
+    other, main = comparison.compare(loaded)
+    assert (main.name, other.name) == ("linear", "mlp")
+    means = np.array([[0.7, 0.7, 0.85], [0.65, 0.75, 0.75]])
+    half = 4.302653 * means.std(1, ddof=1) / 3**0.5
+    assert main.value == pytest.approx(0.75) and main.interval == pytest.approx((0.75 - half[0], 0.75 + half[0]), abs=1e-6)
+    lost = means[0] - means[1]
+    wide = 4.302653 * lost.std(ddof=1) / 3**0.5
+    assert other.difference_interval == pytest.approx((lost.mean() - wide, lost.mean() + wide), abs=1e-6)
+    assert "Student's t" in compare.note(runs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 
@@ -42,19 +41,3 @@ def small():
         return Classify(config, data, build(config.model, CLASSES), backbone)
 
     return make
-
-
-@pytest.fixture(scope="module")
-def hasty(tmp_path_factory):
-    """Programs are compiled quickly, whatever they then take, and each once."""
-    settings = {
-        "jax_disable_most_optimizations": True,
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
