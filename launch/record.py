@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -156,14 +157,21 @@ def commit() -> str | None:
 
 
 def provenance(config: ConfigDict, outcome: Outcome, seconds: float) -> dict[str, Any]:
-    """Seed, versions, device, wall time, data, and how often a test set was evaluated in this workdir."""
+    """Seed, versions, device, wall time, memory, data, and how often a test set was evaluated in this workdir."""
     return {
         "seed": config.seed,
         **environment(),
         "wall_seconds": round(seconds, 1),
+        "peak_memory_mb": peak_memory(),
         "data": dict(outcome.fingerprints),
         "test_evaluations": outcome.test_evaluations,
     }
+
+
+def peak_memory() -> int:
+    """Megabytes of memory that this process has held at most; files that are mapped count while they are read."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most // (1 << 20 if sys.platform == "darwin" else 1 << 10)  # in bytes there, in kilobytes elsewhere
 
 
 def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: Mapping[str, Any]) -> None:

@@ -80,7 +80,9 @@ TOKENS = "(?!backbone/).*|backbone/(cls_token|register_tokens|position_embedding
 
 def frozen(config: Mapping[str, Any]) -> bool:
     """Whether nothing of the backbone is trained."""
-    return lookup(TRAINED, config["pretrained"]["trained"], "config.pretrained.trained") == TRAINED["frozen"]
+    trained = config["pretrained"]["trained"]
+    lookup(TRAINED, trained, "config.pretrained.trained")
+    return trained == "frozen"
 
 
 def trainable(config: Mapping[str, Any], pattern: str) -> str:
