@@ -7,16 +7,11 @@ Presets: landmarks (parts that share the photo, from clusters on; default), land
 background), slots; linear (logistic regression on pooled features), mlp (one hidden layer on them), attention (pooled
 where a learned token looks); pdiscoformer (as published, on CUB, with backbone=tokens).
 Keys: source=folder|pets|cub, how the photos lie in `data.dir`; `data.test` is a second folder where the test photos lie
-apart. split=given|stratified|per_class: the split that comes with the photos, `data.test_share` of each class to test
-on, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the seed, and
-0, where there is one, the split that comes with the photos. fit=all|part: whether the
-validation photos, which choose settings and are never tested on, are trained on at last. backbone=frozen|tokens|all:
-what of the pretrained network is trained as well: nothing, the class and register tokens and positions of a
-transformer, or all of it.
-
-Of pets and cub it is known where heads, animals, boxes and keypoints lie: the report then says how far the parts lie on
-them (results localisation/ and discovery/). Heads of pets are marked in the training photos alone, so that testing on
-them takes another split: split=stratified --config.data.test_share=0.5 --config.seed=1 (or any but 0).
+apart. split=stratified|given|per_class: `data.test_share` of each class to test on, the split that comes with the
+photos, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the
+seed, and 0, where there is one, the split that comes with the photos. fit=all|part: whether the validation photos,
+which choose settings and are never tested on, are trained on at last. backbone=frozen|tokens|all: what of the
+pretrained network is trained as well: nothing, the class and register tokens and positions of a transformer, or all.
 
 The features of a frozen network are computed once, with the preprocessing of the weights' family, and kept in
 `data.cache` (~/.cache/partrep, or PARTREP_CACHE). `data.size` is the side of what the network is shown.
@@ -32,7 +27,7 @@ from configs import classify, common
 
 KEYS = {
     "source": ("folder", "pets", "cub"),
-    "split": ("given", "stratified", "per_class"),
+    "split": ("stratified", "given", "per_class"),
     "fit": ("all", "part"),
     "backbone": ("frozen", "tokens", "all"),
 }
@@ -146,6 +141,8 @@ def _pdiscoformer(config: ConfigDict) -> None:
     rates = (("backbone/.*", 1e-4), ("method/.*", 0.1))  # 1.4e-6 for tokens, 1.4e-3 for queries, 1.4e-2 for the head
     config.stages.joint.update(steps=5250, batch_size=32)
     config.stages.joint.optimizer.update(learning_rate=1.4e-2, weight_decay=0.0, clip=2.0, multipliers=rates)
+    if config.pretrained.trained == "frozen":
+        config.pretrained.trained = "tokens"
     config.evaluation.discovery_images = 1000  # of 5,794: the baselines hold the features of all, 4 MB a photo
 
 

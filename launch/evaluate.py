@@ -52,6 +52,7 @@ def main(overrides: list[str]) -> None:
 
 def answer(classifier: Any, workdir: pathlib.Path) -> tuple[Any, dict[str, Any]]:
     """What the model answers to the images of the command line, and what these are."""
+    from launch import record
     from partrep.tasks import classify, evaluate_photos
     from partrep.tasks.outcome import count_test_evaluations
 
@@ -61,6 +62,9 @@ def answer(classifier: Any, workdir: pathlib.Path) -> tuple[Any, dict[str, Any]]
         about = {"images": FLAGS.images, "fingerprint": photos.fingerprint}
     else:
         task, _ = classify.load(workdir)
+        known = record.read_json(workdir / record.RESULTS).get("provenance", {}).get("data", {}).get("test")
+        if known is not None and task.data.test.fingerprint != known:
+            raise UserError(f"the test images of {workdir} have changed since its run; expected the same, or --images")
         evaluations = count_test_evaluations(workdir, 1)
         answers = evaluate_photos.on_test_set(classifier, task)
         about = {"images": "test", "fingerprint": task.data.test.fingerprint, "test_evaluations": evaluations}

@@ -29,12 +29,16 @@ def main(overrides: list[str]) -> None:
     from launch.record import make_folder
     from partrep.report.explained import write_explained
     from partrep.tasks import explain_photos, finished
+    from partrep.train.disk import full_disk_is_user_error
 
     workdir = pathlib.Path(FLAGS.workdir)
     path = pathlib.Path(FLAGS.out or workdir / "explained.html")
+    if path.is_dir():
+        raise UserError(f"--out is the folder {path}; expected a file, such as {path / 'page.html'}")
     page = explain_photos.explain(finished.load(workdir), pathlib.Path(FLAGS.images))
     make_folder(path.parent)
-    write_explained(path, page)
+    with full_disk_is_user_error(path):
+        write_explained(path, page)
     for name, reason in page.skipped:
         print(f"not shown: {name}: {reason}", file=sys.stderr)
     print(f"page: {path}", flush=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from partrep import UserError
 from partrep.train.disk import full_disk_is_user_error, need_space
 
 VERSION = 1
@@ -48,9 +49,13 @@ def cached(folder: pathlib.Path, key: Mapping[str, Any], count: int, photos: Pho
         f16 [n,h,w,D], memory-mapped and read-only.
 
     Raises:
-        UserError: no room on the disk; a photo that cannot be read (raised by `photos`).
+        UserError: a folder that cannot be written, no room on the disk; a photo that cannot be read (raised by
+            `photos`).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with unusable_is_user_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".{os.getpid()}.tmp").touch()
+        (folder / f".{os.getpid()}.tmp").unlink()
     path = folder / f"{name_of(key)}.npy"
     if (found := opened(path, count)) is None:
         with locked(path.with_suffix(".lock")):
@@ -61,6 +66,16 @@ def cached(folder: pathlib.Path, key: Mapping[str, Any], count: int, photos: Pho
                 found = opened(path, count)
     assert found is not None
     return found
+
+
+@contextlib.contextmanager
+def unusable_is_user_error(folder: pathlib.Path) -> Iterator[None]:
+    """Turns the error of a folder that cannot be made or written into one line."""
+    try:
+        yield
+    except OSError as error:
+        wanted = "expected a folder that can be written: --config.data.cache=DIR or PARTREP_CACHE"
+        raise UserError(f"features cannot be kept in {folder} ({error.strerror}); {wanted}") from None
 
 
 def name_of(key: Mapping[str, Any]) -> str:
@@ -106,6 +121,9 @@ def write(path: pathlib.Path, key: Mapping[str, Any], count: int, photos: Photos
                 shape = (count, *features.shape[1:])
                 need_space(path.parent, 2 * int(np.prod(shape)))
                 array = np.lib.format.open_memmap(beside, "w+", np.float16, shape)
+                if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process by a signal
+                    with beside.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
             array[first : first + len(features)] = features
             told(first + len(features), count, start)
         assert array is not None

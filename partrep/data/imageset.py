@@ -38,7 +38,7 @@ class ImageSet:
         target: (batch) -> f32 [m,C], the exact class posterior of what the images show; None where it is one class.
         matched: (batch) -> bool [m], whether the surroundings are those of the class; None where none has its own.
         grid: (h, w, D) of a set that holds features of a frozen backbone; None of a set of images.
-        photos: indices int [m] -> u8 [m,H,W,3], what those features are of; None where `decode` gives images.
+        photos: indices int [m] -> u8 [m,H,W,3], the photos for people to look at; None where they are not photos.
         annotations: indices int [m] -> what annotators marked in those photos; None where they marked nothing.
     """
 
@@ -231,7 +231,8 @@ def of_photos(
         return {"image": photos(chosen[indices]), "label": labels[indices]}
 
     digest = fingerprint(digest, chosen.tobytes(), "images")
-    return ImageSet(labels, load, _photo_decoder(warp), digest, names=tuple(names))
+    show = lambda indices: photos(chosen[indices])  # noqa: E731
+    return ImageSet(labels, load, _photo_decoder(warp), digest, names=tuple(names), photos=show)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from partrep import UserError
+from partrep.train.disk import replaced
 
 MOST = 2400
 """Patches kept of all parts together."""
@@ -27,14 +28,12 @@ class PartBank:
         codes: f16 [K,m,M].
         labels: i32 [K,m], classes of the images; -1 where a part has fewer patches.
         patches: u8 [K,m,S,S,3].
-        mean_codes: f32 [K,M], over all training images.
         mean_contributions: f32 [K,C], of the parts to the logits, over all training images.
     """
 
     codes: np.ndarray
     labels: np.ndarray
     patches: np.ndarray
-    mean_codes: np.ndarray
     mean_contributions: np.ndarray
 
     def nearest(self, part: int, code: np.ndarray, count: int) -> list[int]:
@@ -47,9 +46,9 @@ class PartBank:
     def save(self, path: pathlib.Path) -> None:
         """Writes the bank to one file; patches as JPEG."""
         jpeg = [_jpeg(patch) for patch in self.patches.reshape(-1, *self.patches.shape[2:])]
-        arrays = {name: getattr(self, name) for name in ("codes", "labels", "mean_codes", "mean_contributions")}
+        arrays = {name: getattr(self, name) for name in ("codes", "labels", "mean_contributions")}
         ends = np.cumsum([len(data) for data in jpeg])
-        with path.open("wb") as file:
+        with replaced(path) as beside, beside.open("wb") as file:
             np.savez(file, jpeg=np.frombuffer(b"".join(jpeg), np.uint8), ends=ends, **arrays)
 
     @classmethod
@@ -58,10 +57,10 @@ class PartBank:
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
+            pieces = np.split(arrays.pop("jpeg"), arrays.pop("ends")[:-1])
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             wanted = "expected one of a finished run"
             raise UserError(f"{path} is not a readable bank of parts ({error}); {wanted}") from None
-        pieces = np.split(arrays.pop("jpeg"), arrays.pop("ends")[:-1])
         patches = np.stack([np.asarray(Image.open(io.BytesIO(piece.tobytes()))) for piece in pieces])
         return cls(patches=patches.reshape(*arrays["labels"].shape, *patches.shape[1:]), **arrays)
 

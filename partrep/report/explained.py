@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -26,7 +25,8 @@ class PartSeen:
 
     Attributes:
         part: its number, from 0.
-        region: where it wins; None where it wins nowhere.
+        region: where it is mostly read; None where it has little of every location.
+        share: of the photo as the model saw it, in [0,1], what is read through it.
         adds: what it adds to the score of the decision, measured from the average photo; None where parts do not sum.
         against: the same for the second most likely class.
         without: the decision with the part at its average and the decision's probability then; None as above.
@@ -35,6 +35,7 @@ class PartSeen:
 
     part: int
     region: Region | None
+    share: float
     adds: float | None
     against: float | None
     without: Chance | None
@@ -98,7 +99,7 @@ def render_explained(page: ExplainedPage) -> str:
         "patches": [[data_uri(patch, 72), label] for patch, label in page.patches],
         "colours": {part: [part_colour(part), ink_on(part_colour(part))] for part in parts},
         "additive": page.additive,
-        "index": [[photo.name, photo.likely[0][0], round(photo.likely[0][1], 4)] for photo in page.photos],
+        "index": [[photo.name, photo.likely[0][0], round(photo.likely[0][1], 6)] for photo in page.photos],
     }
     photos = [island(_photo(photo)) for photo in page.photos]
     return _environment().get_template("explained.html.j2").render(page=page, shared=island(shared), photos=photos)
@@ -118,13 +119,13 @@ def _photo(photo: PhotoSeen) -> dict:
         "src": "data:image/jpeg;base64," + base64.b64encode(photo.picture).decode(),
         "size": photo.size,
         "view": [round(value, 4) for value in photo.view],
-        "likely": [[label, round(chance, 4)] for label, chance in photo.likely],
+        "likely": [[label, round(chance, 6)] for label, chance in photo.likely],
         "parts": [_part(seen) for seen in photo.parts],
     }
 
 
 def _part(seen: PartSeen) -> dict:
-    made: dict = {"k": seen.part, "like": seen.like}
+    made: dict = {"k": seen.part, "like": seen.like, "share": round(seen.share, 3)}
     if seen.region is not None:
         made |= {"d": seen.region.outline, "at": [round(x, 3) for x in seen.region.anchor]}
         made["area"] = round(seen.region.area, 3)
@@ -139,12 +140,3 @@ def jpeg(image: np.ndarray, quality: int = 80) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "jpeg", quality=quality, optimize=True)
     return buffer.getvalue()
-
-
-def most_alike(lists: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The distinct numbers of some lists, in order.
-
-    >>> most_alike([(3, 1), (1, 2)])
-    (1, 2, 3)
-    """
-    return tuple(sorted({number for numbers in lists for number in numbers}))

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import functools
 import io
+from collections.abc import Sequence
 
 import contourpy
 import numpy as np
@@ -136,16 +137,20 @@ def regions(assignment: np.ndarray, parts: tuple[int, ...] | None = None) -> lis
     return [region for region in found if region is not None]
 
 
-def reading_regions(assignment: np.ndarray, least: float = 0.25) -> list[Region]:
-    """Returns where each part of assignment [K,h,w] is read: where it wins, or else where it nearly does.
+def reading_regions(assignment: np.ndarray, parts: Sequence[int], least: float = 0.25) -> list[Region]:
+    """Returns where the given parts of assignment [K,h,w] are mostly read: where one wins, or else nearly does.
 
     A part that wins nowhere is drawn where it has half of its largest share or more, if that share is `least` at
-    least: a part that shares every location with others is read from somewhere all the same. Below that it is nowhere.
+    least: a part that shares every location with others is read from somewhere all the same. Of a part that has
+    less of every location nothing is drawn. A single part, which shares with none, is measured by its largest share.
     """
-    won = {region.part: region for region in regions(assignment)}
-    maps = upsample(np.nan_to_num(np.asarray(assignment, np.float64)))
-    cells = np.shape(assignment)[-2] * np.shape(assignment)[-1]
-    for k, share in enumerate(maps):
+    assignment = np.nan_to_num(np.asarray(assignment, np.float64))
+    if len(assignment) == 1:
+        assignment = assignment / max(float(assignment.max()), 1e-12)
+    won = {region.part: region for region in regions(assignment, tuple(parts))}
+    cells = assignment.shape[-2] * assignment.shape[-1]
+    for k in parts:
+        share = upsample(assignment[k])
         near = None if k in won or share.max() < least else _region(k, share - share.max() / 2, SMALLEST / cells)
         if near is not None:
             won[k] = near

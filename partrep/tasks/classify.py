@@ -112,7 +112,7 @@ class Classify:
         made = jax.device_get(sharding.init_replicated(self.init, init_key(seed)))
         for collection, given in self.pretrained.items() if not grid else ():
             made[collection] = {**made[collection], "backbone": given}
-        return classify_photos.started(made, self.config["start"] if grid else "", self.data.train, seed)
+        return classify_photos.started(made, self.config["start"], self.data.train, seed)
 
     @property
     def train_features(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def load(workdir: pathlib.Path) -> tuple[Classify, dict[str, Tree]]:
     """A finished run as its task and its variables, to be measured further."""
     config = finished_config(workdir, "--workdir")
     if config.get("task") != "classify":
-        raise UserError(f"{workdir} is a run of the task {config.get('task')!r}; expected one of configs/classify.py")
+        raise UserError(f"{workdir} is a run of the task {config.get('task')!r}; expected a classifier")
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
     return make({**config, "backbone_from": ""}), variables
 

@@ -27,7 +27,7 @@ from partrep.models.pretrained.weights import read_safetensors
 from partrep.report.pictures import to_rgb
 from partrep.tasks.batches import eval_batches
 from partrep.tasks.classify import Classify
-from partrep.train.disk import write_atomically
+from partrep.train.disk import replaced, write_atomically
 from partrep.train.state import Tree
 
 CARD, BANK, BACKBONE = "model.json", "parts.npz", "backbone.safetensors"
@@ -44,6 +44,7 @@ class Card:
         accuracy: on the test images, in [0,1].
         data: what it was trained on, in words.
         logits: what a softmax reads of the logits, a name of `tasks.classify.LOGITS`.
+        dtype: of the computation of the backbone.
     """
 
     model: Mapping[str, Any]
@@ -52,6 +53,7 @@ class Card:
     accuracy: float
     data: str
     logits: str = "plain"
+    dtype: str = "float32"
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the card whole or not at all."""
@@ -62,7 +64,7 @@ class Card:
     def load(cls, folder: pathlib.Path) -> Card:
         """Reads what `save` wrote."""
         try:
-            found = json.loads((folder / CARD).read_text())
+            found = json.loads((folder / CARD).read_text(encoding="utf-8"))
             return cls(**{**found, "classes": tuple(found["classes"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             wanted = "expected the workdir of a finished run of a classifier"
@@ -73,15 +75,15 @@ def card_of(task: Classify, accuracy: float) -> Card:
     """The card of a task's model, which recognises that share of the test images."""
     data, config = task.data, task.config
     view = dataclasses.asdict(data.view)
-    return Card(dict(task.recipe), data.train.names, view, accuracy, config["data"]["name"], config["logits"])
+    dtype = str(jnp.dtype(task.model.backbone.dtype))
+    return Card(dict(task.recipe), data.train.names, view, accuracy, config["data"]["name"], config["logits"], dtype)
 
 
 def save_backbone(variables: Mapping[str, Tree], path: pathlib.Path) -> None:
     """Writes the variables of a backbone to one file, names with slashes between."""
     flat = {"/".join(names): np.asarray(value) for names, value in flatten_dict(dict(variables)).items()}
-    beside = path.with_name(f".{path.name}.tmp")
-    save_file(flat, beside)
-    beside.replace(path)
+    with replaced(path) as beside:
+        save_file(flat, beside)
 
 
 def load_backbone(path: pathlib.Path) -> dict[str, Tree]:
@@ -113,7 +115,6 @@ def make_bank(task: Classify, variables: Tree) -> PartBank:
         codes=seen["codes"][which, parts].astype(np.float16),
         labels=np.where(which >= 0, images.labels[which], -1).astype(np.int32),
         patches=patches,
-        mean_codes=seen["codes"].mean(0, dtype=np.float64).astype(np.float32),
         mean_contributions=seen["contributions"].mean(0, dtype=np.float64).astype(np.float32),
     )
 

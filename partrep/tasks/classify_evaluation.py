@@ -96,6 +96,7 @@ def evaluate(task: Classify, variables: Tree, count: Callable[[int], int]) -> Ou
         page = _with_pictures(task, variables, test, page)
     return Outcome(
         results=flat(task, variables, rows[0], found, discovery or keypoints)
+        | {"test/mean_per_class_accuracy": float(by_class(right[TEST], data.test.labels).mean())}
         | ({} if relied is None else flat_reliance(relied))
         | ({} if located is None else located.flat())
         | isolated

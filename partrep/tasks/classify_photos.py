@@ -60,14 +60,16 @@ def make(config: Mapping[str, Any]) -> Made:
     photos = open_photos(settings)
     view = view_of(pretrained.preprocessing, settings["size"])
     recipe = recipe_of(config, pretrained)
+    if config["pretrained"]["trained"] == "tokens" and recipe["backbone"]["name"] != "vit":
+        raise UserError(f"backbone=tokens with the family {pretrained.family}; expected a transformer")
     model = build(recipe, len(photos.classes), sharding.compute_dtype(config["dtype"]))
     if settings["resplit"] < 0:
         settings["resplit"] = config["seed"]
-    kept = None
+    kept, key = None, {**key_of(photos, pretrained, view), "dtype": str(jnp.dtype(model.backbone.dtype))}
     if frozen(config):
         show, encode = functools.partial(photos.photo, view=view), encoder(model, pretrained.variables)
-        kept = features.cached(cache_folder(settings), key_of(photos, pretrained, view), len(photos), show, encode)
-    return Made(sets(settings, photos, view, kept), model, recipe, pretrained.variables)
+        kept = features.cached(cache_folder(settings), key, len(photos), show, encode)
+    return Made(sets(settings, photos, view, kept, features.name_of(key)), model, recipe, pretrained.variables)
 
 
 TRAINED = {
@@ -140,19 +142,20 @@ def key_of(photos: PhotoSet, pretrained: Pretrained, view: View) -> dict[str, An
 
 
 def encoder(model: PartModel, variables: Mapping[str, Tree]) -> features.Apply:
-    """u8 [b,S,S,3] -> features [b,h,w,D] of the model's backbone."""
-    placed = sharding.replicate({collection: {"backbone": tree} for collection, tree in variables.items()})
+    """u8 [b,S,S,3] -> features [b,h,w,D] of the model's backbone; of each process by itself."""
+    placed = {collection: {"backbone": tree} for collection, tree in variables.items()}
 
     def encode(variables: Tree, images: jax.Array) -> jax.Array:
         made = model.apply(variables, images.astype(jnp.float32) / 255.0, method=PartModel.encode)
         assert isinstance(made, jax.Array)
         return made.astype(jnp.float16)
 
-    run = sharding.jit_apply(encode)
-    return lambda images: run(placed, sharding.put_batch(images))
+    return sharding.jit_local(encode, placed)
 
 
-def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray | None) -> ClassifyData:
+def sets(
+    settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.ndarray | None, digest: str
+) -> ClassifyData:
     """The three sets of a split, of kept features or of the photos themselves.
 
     With `fit=all` the validation photos are trained on as well.
@@ -169,7 +172,7 @@ def sets(settings: Mapping[str, Any], photos: PhotoSet, view: View, kept: np.nda
             return np.stack(list(pool.map(functools.partial(photos.photo, view=view), indices.tolist())))
 
     def made(chosen: np.ndarray, warp: WarpSettings | None = None) -> ImageSet:
-        about = photos.labels, photos.classes, chosen, pictures, photos.fingerprint, warp
+        about = photos.labels, photos.classes, chosen, pictures, digest, warp
         images = imageset.of_photos(*about) if kept is None else imageset.of_features(kept, *about)
         return dataclasses.replace(images, annotations=functools.partial(_marked, photos, chosen, view))
 
@@ -203,12 +206,17 @@ STARTED = 256
 
 def _clusters(method: Tree, images: ImageSet, seed: int) -> Tree:
     """Prototypes at the directions that the training features cluster in, the background at the rim's commonest."""
+    if "prototypes" not in method or not images.grid:
+        wanted = "expected a part method with prototypes, on a frozen backbone"
+        raise UserError(f"config.start is clusters, and there are no prototypes or no kept features; {wanted}")
     maps = images.load(spaced(images, STARTED))["grid"]
     return {**method, "prototypes": fit_directions(maps, method["prototypes"].shape[0], seed)}
 
 
 def _mean(method: Tree, images: ImageSet, seed: int) -> Tree:
     """A token that looks everywhere alike, as global pooling does."""
+    if "stream" not in method:
+        raise UserError("config.start is mean, and the part method has no token; expected ca_stream")
     return {**method, "stream": {**method["stream"], "token": np.zeros(method["stream"]["token"].shape, np.float32)}}
 
 
@@ -220,5 +228,5 @@ def started(variables: dict[str, Tree], name: str, images: ImageSet, seed: int) 
     """Variables at step 0 with the part method's parameters where `STARTS[name]` puts them, if anywhere."""
     if not name:
         return variables
-    method = lookup(STARTS, name, "config.start")(variables["params"]["method"], images, seed)
+    method = lookup(STARTS, name, "config.start")(variables["params"].get("method", {}), images, seed)
     return {**variables, "params": {**variables["params"], "method": method}}

@@ -48,7 +48,7 @@ def _look(task: Classify, decode):
         outputs = task.outputs(variables, image)
         assert outputs.logits is not None and outputs.contributions is not None
         return {
-            **({} if task.data.train.grid else {"image": image}),
+            **({} if task.data.train.photos else {"image": image}),
             "label": batch["label"],
             "assignment": outputs.parts.assignment,
             "logits": outputs.logits,

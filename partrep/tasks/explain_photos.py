@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from partrep import UserError
+from partrep.data.archives import hidden
 from partrep.data.decode import View, flattened, load_photo, open_image, orientation_of, photo_size, turned
 from partrep.explain.contributions import level
 from partrep.report.explained import Chance, ExplainedPage, PartSeen, PhotoSeen, jpeg
@@ -68,9 +69,9 @@ def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
 
 
 def about(finished: Finished, photos: int) -> str:
-    """What the page is about, in a sentence; the accuracy is that of the run's test images."""
+    """What the page is about, in a sentence; the accuracy is that of the run's test images, rounded down."""
     card = finished.card
-    right = f"{100 * card.accuracy:.0f} of 100 test images"
+    right = f"{int(100 * card.accuracy + 1e-9)} of 100 test images"
     said = f"{photos} photo{'' if photos == 1 else 's'}"
     return f"{said}, named by a model that picks one of {len(card.classes)} classes and is right for {right}."
 
@@ -79,8 +80,8 @@ def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) ->
     """The photos of a folder and of the folders in it, by name; what is none goes to `skipped` with the reason."""
     if not folder.is_dir():
         raise UserError(f"--images is {folder}; expected a folder of photos")
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    names = sorted(str(path) for path in files if not hidden(path))
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(name for name in files if not hidden(name))
     with ThreadPoolExecutor() as pool:
         waiting: list[Photo] = []
         for start in range(0, len(names), BATCH):
@@ -94,11 +95,6 @@ def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) ->
                 waiting = waiting[BATCH:]
         if waiting:
             yield waiting
-
-
-def hidden(path: pathlib.Path) -> bool:
-    """Whether a file or a folder that it is in begins with a dot, as what systems leave behind does."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def open_photo(folder: pathlib.Path, name: str, view: View) -> Photo | tuple[str, str]:
@@ -118,6 +114,8 @@ def open_photo(folder: pathlib.Path, name: str, view: View) -> Photo | tuple[str
 def thumbnail(data: bytes) -> np.ndarray:
     """u8 [h,w,3]: a whole photo that could be read, upright and as small as the page shows it."""
     file = open_image(data)
+    if file.format == "TIFF":  # which is turned upright when its pixels are read
+        file.load()
     scale = min(1.0, SHORT_SIDE / min(file.size), LONG_SIDE / max(file.size))
     size = [max(1, round(scale * side)) for side in file.size]
     file.draft("RGB", (2 * size[0], 2 * size[1]))
@@ -150,11 +148,12 @@ def parts(
 ) -> tuple[PartSeen, ...]:
     """The parts listed of one photo, the one that adds most first."""
     first, second = likely[0][0], likely[min(1, len(likely) - 1)][0]
-    outlined = {region.part: region for region in reading_regions(found["assignment"])}
     moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
     additive = level(finished.model) > 0
     strength = np.abs(moves[:, first]) if additive else found["presence"]
     listed = sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist(), key=lambda k: -moves[k, first])
+    outlined = {region.part: region for region in reading_regions(found["assignment"], listed)}
+    shares = found["assignment"].mean((1, 2))
     made = []
     for k in listed:
         alike = finished.bank.nearest(k, found["codes"][k], ALIKE)
@@ -164,5 +163,5 @@ def parts(
             chances = finished.probabilities(found["logits"] - moves[k])
             without = int(chances.argmax()), float(chances.max())
         adds, against = (float(moves[k, c]) if additive else None for c in (first, second))
-        made.append(PartSeen(k, outlined.get(k), adds, against, without, like))
+        made.append(PartSeen(k, outlined.get(k), float(shares[k]), adds, against, without, like))
     return tuple(made)

@@ -18,7 +18,6 @@ from partrep.models.part_model import PartModel, build, outputs_of
 from partrep.tasks.classify import LOGITS, finished_config
 from partrep.tasks.classify import load as load_task
 from partrep.tasks.classify_bank import BACKBONE, BANK, Card, load_backbone, make_bank, with_backbone
-from partrep.train import sharding
 from partrep.train.checkpoint import best_step, load_variables
 from partrep.train.state import Tree
 
@@ -65,9 +64,9 @@ def load(workdir: pathlib.Path) -> Finished:
     Raises:
         UserError: no finished run, or one that is no classifier; a damaged file.
     """
-    config = finished_config(workdir, "--workdir")
+    finished_config(workdir, "--workdir")
     card = Card.load(workdir)
-    model = build(card.model, len(card.classes), sharding.compute_dtype(config["dtype"]))
+    model = build(card.model, len(card.classes), jnp.dtype(card.dtype))
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
     kept = workdir / BACKBONE
     backbone = load_backbone(kept) if kept.exists() else None

@@ -107,7 +107,7 @@ def _apply(task: Task, decode: Callable[..., jax.Array], render: Callable[[Batch
         image = decode(batch, None) if truth is None else truth.image
         outputs = task.outputs(variables, image)
         maps = {
-            **({} if task.data.train.grid else {"image": image}),
+            **({} if task.data.train.photos else {"image": image}),
             "label": batch["label"],
             "features": outputs.features.astype(jnp.float32),
             "assignment": outputs.parts.assignment,

@@ -118,6 +118,14 @@ def jit_apply(apply: Callable[[Tree, Tree], Tree]) -> Callable[[Tree, Tree], Tre
     return jax.jit(apply, out_shardings=batch_sharding())
 
 
+def jit_local(apply: Callable[[Tree, Any], Any], variables: Tree) -> Callable[[Any], Any]:
+    """Compiles `apply(variables, inputs)` for the first device of this process alone, whatever the others do."""
+    device = jax.local_devices()[0]
+    placed = jax.device_put(variables, device)
+    run = jax.jit(apply)
+    return lambda inputs: run(placed, jax.device_put(inputs, device))
+
+
 def replicate(tree: Tree) -> Tree:
     """Puts arrays that are the same in every process on every device; those already there pass through."""
 

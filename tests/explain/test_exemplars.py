@@ -16,7 +16,6 @@ def bank(seed=0, parts=2, kept=3, width=4, classes=3):
         codes=rng.normal(size=(parts, kept, width)).astype(np.float16),
         labels=np.array([[0, 1, 2], [2, 0, -1]], np.int32),
         patches=patches.reshape(parts, kept, 72, 72, 3).astype(np.uint8),
-        mean_codes=rng.normal(size=(parts, width)).astype(np.float32),
         mean_contributions=rng.normal(size=(parts, classes)).astype(np.float32),
     )
 
@@ -44,7 +43,7 @@ def test_a_bank_comes_back_as_it_was_saved(tmp_path):
     kept = bank()
     kept.save(tmp_path / "parts.npz")
     found = PartBank.load(tmp_path / "parts.npz")
-    for name in ("codes", "labels", "mean_codes", "mean_contributions"):
+    for name in ("codes", "labels", "mean_contributions"):
         np.testing.assert_array_equal(getattr(found, name), getattr(kept, name))
     assert found.patches.shape == kept.patches.shape
     assert np.abs(found.patches.astype(int) - kept.patches).max() <= 3  # JPEG

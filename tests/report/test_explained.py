@@ -29,16 +29,16 @@ def halves():
     """Regions of two parts, the left half of a photo and the right."""
     maps = np.zeros((2, 4, 4))
     maps[0, :, :2], maps[1, :, 2:] = 1.0, 1.0
-    return reading_regions(maps)
+    return reading_regions(maps, (0, 1))
 
 
 def photo(name, chance=0.9, label=0):
     left, right = halves()
     image = np.full((30, 40, 3), 90, np.uint8)
     parts = (
-        PartSeen(0, left, 1.5, 0.25, (1, 0.6), (0, 1)),
-        PartSeen(1, right, 0.5, 0.0, (0, 0.7), (1,)),
-        PartSeen(2, None, -0.25, 0.0, (0, 0.95), (0,)),
+        PartSeen(0, left, 0.5, 1.5, 0.25, (1, 0.6), (0, 1)),
+        PartSeen(1, right, 0.5, 0.5, 0.0, (0, 0.7), (1,)),
+        PartSeen(2, None, 0.0, -0.25, 0.0, (0, 0.95), (0,)),
     )
     return PhotoSeen(name, jpeg(image), (30, 40), (0.0, 0.125, 1.0, 0.875), ((label, chance), (1, 1 - chance)), parts)
 
@@ -105,7 +105,7 @@ def test_numbers_of_a_part_are_those_given():
 
 def test_parts_of_a_model_that_does_not_add_up_have_no_numbers():
     plain = photo("one.jpg")
-    silent = tuple(PartSeen(p.part, p.region, None, None, None, p.like) for p in plain.parts)
+    silent = tuple(PartSeen(p.part, p.region, p.share, None, None, None, p.like) for p in plain.parts)
     made = PhotoSeen(plain.name, plain.picture, plain.size, plain.view, plain.likely, silent)
     text = render_explained(page([made], additive=False, level="None: the classifier is not a sum over parts."))
     assert "adds" not in json.loads(Tags(text).islands["data-0"])["parts"][0]
@@ -183,11 +183,11 @@ def test_pointing_and_keys_light_a_part(tmp_path):
     seen = in_browser(tmp_path, page())
     assert seen["cards"] == 2 and seen["names"] == ["one.jpg", NASTY]
     assert seen["answer"] == "daisy 90 %"
-    assert seen["rest"].startswith("Part 1 was read from 50 % of what the model saw. It speaks for daisy (+1.5; +0.3 for tulip")
+    assert seen["rest"].startswith("Part 1 was mostly read from 50 % of what the model saw. It speaks for daisy (+1.5; +0.3 for tulip")
     assert "the answer would be tulip" in seen["rest"] and "60 % sure" in seen["rest"]
     assert seen["patches"] == ["daisy", page().classes[1]]
     assert seen["shade"] == "" and seen["pointed_shade"] > 20
-    assert seen["pointed"].startswith("Part 2 was read from") and "still daisy, 70 % sure in place of 90 %" in seen["pointed"]
+    assert seen["pointed"].startswith("Part 2 was mostly read from") and "still daisy, 70 % sure in place of 90 %" in seen["pointed"]
     assert seen["pointed_on"] == ["Part 2, adds +0.5 to daisy"]
     assert seen["left"] == seen["rest"]
     assert seen["arrow"] == ["Part 2, adds +0.5 to daisy"]
