@@ -14,6 +14,7 @@ from PIL import Image
 from launch import main, runner
 from partrep.models.pretrained.families import FAMILIES
 
+collect_ignore = ["serve.py"]  # a script that a test starts, and in which this library cannot be imported
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "tests" / "models" / "pretrained" / "golden" / "mobilenetv2.safetensors"
 TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
@@ -48,6 +49,7 @@ def trained(tmp_path_factory):
     argv += [f"--config.data.dir={run.train}", f"--config.data.test={run.test}", f"--config.data.cache={root / 'cache'}"]
     argv += [f"--config.pretrained.weights={WEIGHTS}", "--config.pretrained.family=mobilenetv2"]
     argv += ["--config.data.size=64", "--config.model.method.parts=3", "--config.stages.joint.steps=60"]
+    argv += ["--config.model.bottleneck.name=standardised", "--config.stages.joint.optimizer.multipliers=()"]
     argv += ["--config.evaluation.pictures=0", "--config.evaluation.batch_size=16"]
     with pytest.MonkeyPatch.context() as patch:
         tiny = {**FAMILIES["mobilenetv2"].backbone, **TINY}
