@@ -205,7 +205,7 @@ def of_features(
     return ImageSet(
         labels,
         load,
-        _grid_decoder(warp),
+        _decoder("grid", 1.0, warp),
         fingerprint(digest, chosen.tobytes()),
         names=tuple(names),
         grid=tuple(features.shape[1:]),
@@ -232,31 +232,18 @@ def of_photos(
 
     digest = fingerprint(digest, chosen.tobytes(), "images")
     show = lambda indices: photos(chosen[indices])  # noqa: E731
-    return ImageSet(labels, load, _photo_decoder(warp), digest, names=tuple(names), photos=show)
+    return ImageSet(labels, load, _decoder("image", 255.0, warp), digest, names=tuple(names), photos=show)
 
 
 @functools.cache
-def _photo_decoder(warp: transforms.WarpSettings | None):
-    """`decode` of photos: the same one for all sets of a warp, so that they share programs."""
+def _decoder(column: str, largest: float, warp: transforms.WarpSettings | None):
+    """`decode` of a column, divided by its largest value: the same for all sets of a warp, which share programs."""
 
     def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
-        image = jnp.asarray(batch["image"], jnp.float32) / 255.0
+        stored = jnp.asarray(batch[column], jnp.float32) / largest
         if key is None or warp is None:
-            return image
-        return transforms.apply_to_images(transforms.random_warp(key, image.shape[0], warp), image, fill=None)
-
-    return decode
-
-
-@functools.cache
-def _grid_decoder(warp: transforms.WarpSettings | None):
-    """`decode` of grids: the same one for all sets of a warp, so that they share programs."""
-
-    def decode(batch: Batch, key: jax.Array | None) -> jax.Array:
-        grid = jnp.asarray(batch["grid"], jnp.float32)
-        if key is None or warp is None:
-            return grid
-        return transforms.apply_to_images(transforms.random_warp(key, grid.shape[0], warp), grid, fill=None)
+            return stored
+        return transforms.apply_to_images(transforms.random_warp(key, stored.shape[0], warp), stored, fill=None)
 
     return decode
 
