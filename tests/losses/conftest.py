@@ -32,8 +32,3 @@ def matches():
         np.testing.assert_allclose(gradient, _numeric_gradient(oracle, x, step), rtol=rtol, atol=atol)
 
     return check
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly(hasty):
-    """For every module here."""

@@ -87,8 +87,3 @@ def one():
         return Local(vectors, jnp.ones(vectors.shape[:-1]), where)
 
     return build
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quickly(hasty):
-    """For every module here."""
