@@ -81,5 +81,8 @@ def background_presence(background: jax.Array) -> jax.Array:
         raise ValueError("background_presence: a grid of 1 cell has no border; expected at least 2")
     v, u = (2.0 * (jnp.arange(n) + 0.5) / n - 1.0 for n in (sizes["h"], sizes["w"]))
     radius = v[:, None] ** 2 + u**2
-    evidence = jnp.max(radius / jnp.max(radius) * neighbour_mean(background), axis=(1, 2))
+    everywhere = (radius / jnp.max(radius) * neighbour_mean(background)).reshape(len(background), -1)
+    # Read where it is largest: the gradient of a maximum looks for the places equal to it, and where a compiler
+    # computes the products twice, none may be equal to the last bit, which makes the gradient infinite.
+    evidence = jnp.take_along_axis(everywhere, jnp.argmax(everywhere, axis=1)[:, None], axis=1)[:, 0]
     return -jnp.log(evidence + SMALLEST_EVIDENCE)
