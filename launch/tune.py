@@ -84,7 +84,11 @@ def read(out: pathlib.Path, overrides: list[str]) -> dict[str, Any]:
 
 def repeated(config: ConfigDict) -> tuple[str, list[int]]:
     """What a setting is tried on: the worlds of birds, or the seeds of photos, with the path of its number."""
-    return ("data.world", worlds()) if "world" in config.data else ("seed", seeds())
+    birds = "world" in config.data
+    given, wanted = ("seeds", "worlds") if birds else ("worlds", "seeds")
+    if FLAGS[given].present:
+        raise UserError(f"--{given} with {config.data.name}; expected --{wanted}, which these are tuned on")
+    return ("data.world", worlds()) if birds else ("seed", seeds())
 
 
 def seeds() -> list[int]:

@@ -135,6 +135,9 @@ def test_photos_are_tuned_by_seed_on_photos_that_are_not_trained_on(monkeypatch)
     setting = next(tune.settings(photos.SEARCH["linear"]))
     assert tune.validation_accuracy("configs/photos.py:linear,smoke,fit=all", "seed", 3, setting, []) == 0.5
     assert (seen["config"].data.fit, seen["config"].seed) == ("part", 3)
+    runner.parse_flags(tune.FLAGS, ["tune", "--worlds=0,1"])
+    with pytest.raises(partrep.UserError, match="--worlds with photos; expected --seeds"):
+        tune.repeated(config)
     runner.parse_flags(tune.FLAGS, ["tune", "--seeds=a"])
     with pytest.raises(partrep.UserError, match="--seeds=a; expected whole numbers from 0"):
         tune.repeated(config)
