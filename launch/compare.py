@@ -238,7 +238,12 @@ def write(workdir: pathlib.Path, planned: Sequence[Planned], command: str) -> No
 
 def note(planned: Sequence[Planned]) -> str:
     """What the intervals are over."""
-    return RESPLITS if planned[0].config.data.get("resplit", 0) < 0 else NOTE
+    return RESPLITS if draws_split(planned[0]) else NOTE
+
+
+def draws_split(run: Planned) -> bool:
+    """Whether the seed of a run draws which photos are trained on and tested."""
+    return run.config.data.get("resplit", 0) < 0
 
 
 def enumerated(words: Sequence[str]) -> str:
@@ -268,11 +273,10 @@ def load(run: Planned) -> Any:
     from partrep.report.comparison import Run
 
     folder = run.folder
-
     results = record.read_json(folder / record.RESULTS)
     provenance = results.pop("provenance")
     rows, episodes = record.read_rows(folder)["rows"], record.read_episodes(folder)
-    if run.config.data.get("resplit", 0) < 0:
+    if draws_split(run):
         episodes = {name: values.mean(keepdims=True) for name, values in episodes.items()}
     return Run(str(folder), results, rows, episodes, provenance["data"], provenance["wall_seconds"])
 

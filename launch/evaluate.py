@@ -27,9 +27,7 @@ flags.DEFINE_list("metrics", [], "metrics by name; none: all that the model admi
 
 def main(overrides: list[str]) -> None:
     """Reads, predicts, scores and writes."""
-    for name in ("workdir", "out"):
-        if not FLAGS[name].value:
-            raise UserError(f"--{name} is missing; expected --workdir=RUN --out=FILE.json")
+    runner.require(FLAGS, ("workdir", "out"), "--workdir=RUN --out=FILE.json")
     from launch import record
     from partrep.evaluate.classification import chosen, scores
     from partrep.explain.contributions import level

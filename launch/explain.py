@@ -23,9 +23,7 @@ flags.DEFINE_string("out", None, "the page; none: explained.html in the workdir"
 
 def main(overrides: list[str]) -> None:
     """Writes the page and says where it is."""
-    for name in ("workdir", "images"):
-        if not FLAGS[name].value:
-            raise UserError(f"--{name} is missing; expected --workdir=RUN --images=FOLDER --out=PAGE.html")
+    runner.require(FLAGS, ("workdir", "images"), "--workdir=RUN --images=FOLDER --out=PAGE.html")
     from launch.record import make_folder
     from partrep.report.explained import write_explained
     from partrep.tasks import explain_photos, finished

@@ -14,7 +14,6 @@ import pathlib
 from absl import flags
 
 from launch import runner
-from partrep import UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "a finished run of a classifier", flag_values=FLAGS)
@@ -23,9 +22,7 @@ flags.DEFINE_string("out", None, "the folder to write", flag_values=FLAGS)
 
 def main(overrides: list[str]) -> None:
     """Writes the folder and says what is in it."""
-    for name in ("workdir", "out"):
-        if not FLAGS[name].value:
-            raise UserError(f"--{name} is missing; expected --workdir=RUN --out=FOLDER")
+    runner.require(FLAGS, ("workdir", "out"), "--workdir=RUN --out=FOLDER")
     from launch.record import make_folder
     from partrep.tasks import export, finished
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 import resource
 import shutil
@@ -23,7 +22,7 @@ import partrep
 from partrep.report.content import Result
 from partrep.tasks.outcome import Outcome
 from partrep.train import sharding
-from partrep.train.disk import write_atomically
+from partrep.train.disk import replaced, write_atomically
 from partrep.train.logging import strict
 from partrep.train.step import TrainingDiverged
 
@@ -176,13 +175,8 @@ def peak_memory() -> int:
 
 def save_results(workdir: pathlib.Path, outcome: Outcome, provenance: Mapping[str, Any]) -> None:
     """Writes the accuracy of every episode and the table, for comparisons; then `results.json`, which ends a run."""
-    unfinished = workdir / f".{EPISODES}.{os.getpid()}.tmp"
-    try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, **outcome.episodes)
-        unfinished.replace(workdir / EPISODES)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replaced(workdir / EPISODES) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **outcome.episodes)
     table = {
         "measure": outcome.measure,
         "lower_is_better": outcome.page.lower_is_better,

@@ -65,6 +65,13 @@ def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     return overrides
 
 
+def require(values: flags.FlagValues, names: Sequence[str], usage: str) -> None:
+    """Raises a `UserError` that names the first of some flags that is not given; `usage` says what is expected."""
+    for name in names:
+        if not values[name].value:
+            raise partrep.UserError(f"--{name} is missing; expected {usage}")
+
+
 def parse_config(argument: str | None, overrides: Sequence[str] = ()) -> ConfigDict:
     """The configuration that `configs/TASK.py[:preset...]` and `--config.key=value` arguments name."""
     if not argument:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from partrep import UserError
-from partrep.train.disk import full_disk_is_user_error, need_space
+from partrep.train.disk import full_disk_is_user_error, need_space, replaced
 
 VERSION = 1
 """Goes up when decoding, views or backbones change what the features of a photo are."""
@@ -113,8 +113,7 @@ def write(path: pathlib.Path, key: Mapping[str, Any], count: int, photos: Photos
     """Computes the features and puts them at `path` in one move; what they are of is kept beside them."""
     for left in path.parent.glob(f".{path.stem}.*.tmp"):
         left.unlink()  # of a run that was killed: whoever holds the lock is the only one that writes
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-    try:
+    with replaced(path) as beside:
         start, array = time.monotonic(), None
         for first, features in computed(count, photos, apply):
             if array is None:
@@ -130,9 +129,6 @@ def write(path: pathlib.Path, key: Mapping[str, Any], count: int, photos: Photos
         array.flush()
         del array
         path.with_suffix(".json").write_text(json.dumps({**key, "version": VERSION}, indent=1, sort_keys=True) + "\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def computed(count: int, photos: Photos, apply: Apply) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from partrep import UserError
-from partrep.train.disk import replaced
+from partrep.train.disk import full_disk_is_user_error, replaced
 
 MOST = 2400
 """Patches kept of all parts together."""
@@ -48,7 +48,7 @@ class PartBank:
         jpeg = [_jpeg(patch) for patch in self.patches.reshape(-1, *self.patches.shape[2:])]
         arrays = {name: getattr(self, name) for name in ("codes", "labels", "mean_contributions")}
         ends = np.cumsum([len(data) for data in jpeg])
-        with replaced(path) as beside, beside.open("wb") as file:
+        with full_disk_is_user_error(path), replaced(path) as beside, beside.open("wb") as file:
             np.savez(file, jpeg=np.frombuffer(b"".join(jpeg), np.uint8), ends=ends, **arrays)
 
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +20,7 @@ from partrep.report.content import (
     Page,
     RunPage,
 )
+from partrep.train.disk import replaced
 
 OVERVIEW = 6  # images shown with all their parts above the gallery
 MOST_PANELS = 9  # learning curves shown before "more"
@@ -94,12 +94,8 @@ def write_page(path: pathlib.Path, html: str) -> pathlib.Path:
     """Writes `html` beside `path` and renames it into place, so that no reader meets half a page."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced(path) as unfinished:
         unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

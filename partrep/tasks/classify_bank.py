@@ -27,7 +27,7 @@ from partrep.models.pretrained.weights import read_safetensors
 from partrep.report.pictures import to_rgb
 from partrep.tasks.batches import eval_batches
 from partrep.tasks.classify import Classify
-from partrep.train.disk import replaced, write_atomically
+from partrep.train.disk import full_disk_is_user_error, replaced, write_atomically
 from partrep.train.state import Tree
 
 CARD, BANK, BACKBONE = "model.json", "parts.npz", "backbone.safetensors"
@@ -82,7 +82,7 @@ def card_of(task: Classify, accuracy: float) -> Card:
 def save_backbone(variables: Mapping[str, Tree], path: pathlib.Path) -> None:
     """Writes the variables of a backbone to one file, names with slashes between."""
     flat = {"/".join(names): np.asarray(value) for names, value in flatten_dict(dict(variables)).items()}
-    with replaced(path) as beside:
+    with full_disk_is_user_error(path), replaced(path) as beside:
         save_file(flat, beside)
 
 

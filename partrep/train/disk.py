@@ -46,21 +46,15 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A path beside the given one to write to, which takes its place when the block ends well."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with full_disk_is_user_error(path):
-            yield beside
-            beside.replace(path)
+        yield beside
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Writes beside the path and renames, so that a reader never meets half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path) as beside, beside.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -183,7 +183,7 @@ def test_a_failed_write_leaves_the_old_page_and_no_litter(tmp_path, comparison, 
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page.os, "replace", full_disk)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(OSError, match="space"):
         page.write_compare(path, dataclasses.replace(comparison, title="Another"))
     assert path.read_text(encoding="utf-8") == before
