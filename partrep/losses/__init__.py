@@ -4,6 +4,7 @@ Batch losses are over the global batch: under `jit` with sharded arrays they nee
 float32."""
 
 from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
+from partrep.losses.average_precision import histogram_ap, smooth_ap
 from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
@@ -19,42 +20,53 @@ from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
 from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.group_dro import group_dro
+from partrep.losses.margin_softmax import arcface, cosface, normalised_softmax
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
+from partrep.losses.proxies import centre_spread, proxy_anchor, proxy_nca, soft_triple
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
 
 LOSSES = {
     "alignment": alignment,
+    "arcface": arcface,
     "assignment_agreement": assignment_agreement,
     "assignment_entropy": assignment_entropy,
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
+    "centre_spread": centre_spread,
     "class_orthonormality": class_orthonormality,
     "class_usage": class_usage,
     "cluster": cluster,
     "code_decorrelation": code_decorrelation,
     "concentration": concentration,
+    "cosface": cosface,
     "decisiveness": decisiveness,
     "dip_i": dip_i,
     "dip_ii": dip_ii,
     "equivariance": equivariance,
     "gaussian_kl": gaussian_kl,
     "group_dro": group_dro,
+    "histogram_ap": histogram_ap,
     "map_decorrelation": map_decorrelation,
+    "normalised_softmax": normalised_softmax,
     "occurrence": occurrence,
     "orthogonality": orthogonality,
     "part_decorrelation": part_decorrelation,
     "presence": presence,
+    "proxy_anchor": proxy_anchor,
+    "proxy_nca": proxy_nca,
     "quantisation": quantisation,
     "query_diversity": query_diversity,
     "recombination": recombination,
     "reconstruction": reconstruction,
     "separation": separation,
+    "smooth_ap": smooth_ap,
+    "soft_triple": soft_triple,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
     "tanh_presence": tanh_presence,

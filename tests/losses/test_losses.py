@@ -10,13 +10,17 @@ from partrep.losses import LOSSES
 
 HEAVY = ("grain", "orbax", "matplotlib", "tensorflow", "tensorflow_datasets", "sklearn", "PIL")
 ASSIGNMENT = jnp.full((2, 3, 4, 4), 0.25, jnp.bfloat16)
+VECTORS, LABELS = jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])
 INPUTS = {
+    "arcface": (VECTORS, VECTORS, LABELS),
     "assignment_agreement": (ASSIGNMENT, ASSIGNMENT),
     "background_presence": (ASSIGNMENT[:, 0],),
     "bit_balance": (jnp.ones((2, 4), jnp.bfloat16),),
     "bit_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "centre_spread": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "class_usage": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "code_decorrelation": (jnp.ones((2, 4), jnp.bfloat16),),
+    "cosface": (VECTORS, VECTORS, LABELS),
     "dip_i": (jnp.ones((2, 4), jnp.bfloat16),),
     "dip_ii": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "alignment": (ASSIGNMENT, ASSIGNMENT),
@@ -24,13 +28,19 @@ INPUTS = {
     "equivariance": (ASSIGNMENT, ASSIGNMENT),
     "gaussian_kl": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "group_dro": (jnp.ones(2, jnp.bfloat16), jnp.array([0, 1]), jnp.full(2, 0.5)),
+    "histogram_ap": (VECTORS, LABELS),
+    "normalised_softmax": (VECTORS, VECTORS, LABELS),
     "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
     "orthogonality": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "part_decorrelation": (jnp.ones((2, 3, 4), jnp.bfloat16),),
+    "proxy_anchor": (VECTORS, VECTORS, LABELS),
+    "proxy_nca": (VECTORS, VECTORS, LABELS),
     "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
     "query_diversity": (jnp.ones((3, 4), jnp.bfloat16),),
     "recombination": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "reconstruction": (ASSIGNMENT, ASSIGNMENT),
+    "smooth_ap": (VECTORS, LABELS),
+    "soft_triple": (VECTORS, jnp.ones((2, 3, 4), jnp.bfloat16), LABELS),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
     "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
     "class_orthonormality": (jnp.ones((4, 3), jnp.bfloat16), 2),
