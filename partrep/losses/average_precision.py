@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from partrep.losses.pairs import Similarity, Terms, check_positive, cosine, over_anchors
 from partrep.losses.reduction import mean_where
-from partrep.losses.unit import cosine
-from partrep.shapes import check_shapes
-
-Similarity = Callable[[Any, Any], jax.Array]
 
 
 def smooth_ap(
@@ -25,20 +20,20 @@ def smooth_ap(
     similarity: Similarity = cosine,
     block: int | None = None,
 ) -> jax.Array:
-    """One less the mean average precision, ranks counted by sigmoids, `l = mean_q mean_{i in P_q} n_i / (1 + p_i + n_i)`.
+    """One less the mean average precision of each example as query, with ranks counted by sigmoids.
 
-    `p_i = sum_{j in P_q, j != i} g((s_qj - s_qi) / T)` counts the positives before positive i, `n_i` the same sum over
-    the negatives of q; `g` is the sigmoid. As `T` falls this becomes one less the average precision, with equal
-    similarities counted half.
+        l = mean_q mean_{i in P_q} n_i / (1 + p_i + n_i),    p_i = sum_{j in P_q, j != i} sigmoid((s_qj - s_qi) / T)
+
+    and `n_i` the same sum over the negatives of q: how many positives and negatives come before positive i. As `T`
+    falls it becomes one less the average precision, equal similarities counted half.
 
     Args:
-        embeddings: [B,E], or any tree of arrays with leading axis B that `similarity` takes.
+        embeddings: [B,E], or what `similarity` takes: a pytree of arrays [B,...].
         labels: int [B]; positives of a query are the other examples of its label.
         temperature: `T` > 0, in units of the similarity.
         where: bool [B]; a false example is neither query nor candidate, whatever it holds.
-        similarity: two such trees of sizes b and B to `s` [b,B].
-        block: how many queries at a time, so that memory grows as `block x B`, not `B x B`; None takes all at once.
-            Value and gradient are the same, the forward pass is computed twice.
+        similarity: of two examples, `s`: `cosine` or `aligned_cosine` of `partrep.losses.pairs`, or one of your own.
+        block: queries at a time, for memory that grows with B and not with its square; None takes all at once.
 
     Returns:
         f32 scalar in [0,1) (per batch); 0 where no query has both a positive and a negative. Queries without a positive
@@ -53,13 +48,12 @@ def smooth_ap(
         0.25
 
     Source: Smooth-AP (Brown et al. 2020), T = 0.01.
-    Departures: a query is no candidate of its own. In the authors' code it is its own first positive, though its comment
-    says otherwise, which makes the loss smaller; there classes must be of one size and in order, here they need not.
-    One positive of each query is ranked at a time, in as many rounds as the query with the most positives needs: time
+    Departures: a query is no candidate of its own. In the authors' code it is its own first positive, though a comment
+    there says otherwise, which makes the loss smaller; and classes must be of one size and in order, here they need
+    not. Positives are ranked one a query at a time, in as many rounds as the query with the most of them needs: time
     grows as that number times `B x B`, and nothing of size `B x B x B` is made.
     """
-    if not temperature > 0:
-        raise ValueError(f"smooth_ap: temperature is {temperature}; expected a positive number")
+    check_positive("smooth_ap", temperature=temperature)
     loss = functools.partial(_smooth, float(temperature))
     return _mean_over_queries("smooth_ap", loss, embeddings, labels, where, similarity, block)
 
@@ -73,20 +67,21 @@ def histogram_ap(
     similarity: Similarity = cosine,
     block: int | None = None,
 ) -> jax.Array:
-    """One less the mean average precision of a soft histogram of similarities, `l = 1 - mean_q sum_m (H+_m / H_m) h+_m / |P_q|`.
+    """One less the mean average precision of each example as query, from a soft histogram of its similarities.
 
-    Bins `m` go from similarity 1 downwards; `h_m = sum_j max(0, 1 - |s_qj - c_m| / D)`, `c_m = 1 - (m - 1) D`,
-    `D = (1 - lowest) / (M - 1)`; `h+` is the part of the positives, `H` and `H+` the sums over the bins up to m.
+        l = 1 - mean_q 1/|P_q| sum_m h+_m H+_m / H_m,    h_m = sum_j max(0, 1 - |s_qj - c_m| / D)
+
+    with bins from similarity 1 downwards, `c_m = 1 - (m - 1) D`, `D = (1 - lowest) / (M - 1)`; `h+` counts positives
+    alone, `H` and `H+` are the sums over the bins up to m.
 
     Args:
-        embeddings: [B,E], or any tree of arrays with leading axis B that `similarity` takes.
+        embeddings: [B,E], or what `similarity` takes: a pytree of arrays [B,...].
         labels: int [B]; positives of a query are the other examples of its label.
         bins: `M` >= 2.
         lowest: the last bin's centre, below 1. Similarities outside [lowest,1] count as at its ends, without gradient.
         where: bool [B]; a false example is neither query nor candidate, whatever it holds.
-        similarity: two such trees of sizes b and B to `s` [b,B].
-        block: how many queries at a time, so that memory grows as `block x B`, not `B x B`; None takes all at once.
-            Value and gradient are the same, the forward pass is computed twice.
+        similarity: of two examples, `s`: `cosine` or `aligned_cosine` of `partrep.losses.pairs`, or one of your own.
+        block: queries at a time, for memory that grows with B and not with its square; None takes all at once.
 
     Returns:
         f32 scalar in [0,1) (per batch); 0 where no query has both a positive and a negative. Queries without a positive
@@ -102,9 +97,9 @@ def histogram_ap(
 
     Source: Revaud et al. (2019), Learning with average precision, after He et al. (2018); 25 bins over [-1,1]. FastAP
     (Cakir et al. 2019) is the same with `bins=11`.
-    Departures: none from the papers but that a query is no candidate of its own. The code of Revaud et al. has bins over
-    [0,1]: `lowest=0.0`; it takes the matrix of positives from its caller, with or without the query. The tie-aware
-    variants there and in He et al. are others.
+    Departures: a query is no candidate of its own; the code of Revaud et al. leaves that to its caller, who gives the
+    matrix of positives. Its bins are over [0,1]: `lowest=0.0`. The tie-aware AP of He et al., in that code a second
+    loss, weighs the ranks inside a bin and is another one.
     """
     if bins < 2 or not lowest < 1:
         raise ValueError(f"histogram_ap: bins is {bins}, lowest {lowest}; expected at least 2 and a number below 1")
@@ -112,41 +107,13 @@ def histogram_ap(
     return _mean_over_queries("histogram_ap", loss, embeddings, labels, where, similarity, block)
 
 
-def _mean_over_queries(
-    function: str,
-    loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-    embeddings: Any,
-    labels: jax.Array,
-    where: jax.Array | None,
-    similarity: Similarity,
-    block: int | None,
-) -> jax.Array:
+def _mean_over_queries(function: str, loss: Terms, *batch: Any) -> jax.Array:
     """The mean of `loss(s [b,B], positive [b,B], negative [b,B]) -> [b]` over the queries with a positive."""
-    size = check_shapes(function, labels=(labels, "B"), where=(where, "B"))["B"]
-    for leaf in jax.tree.leaves(embeddings):
-        check_shapes(function, labels=(labels, "B"), **{"embeddings[:,0]": (leaf.reshape(len(leaf), -1)[:, 0], "B")})
-    if block is not None and block < 1:
-        raise ValueError(f"{function}: block is {block}; expected at least 1, or None")
-    labels = jnp.asarray(labels)
-    if where is None:
-        where = jnp.ones(size, bool)
-    else:
-        embeddings = jax.tree.map(
-            lambda x: jnp.where(where.reshape((-1,) + (1,) * (jnp.ndim(x) - 1)), x, 0), embeddings
-        )
 
-    def queries(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        s = similarity(jax.tree.map(lambda x: x[index], embeddings), embeddings).astype(jnp.float32)
-        candidate = where & (index[:, None] != jnp.arange(size)) & where[index, None]
-        positive = candidate & (labels[index, None] == labels)
-        return loss(s, positive, candidate & ~positive), jnp.any(positive, axis=1)
+    def terms(s: jax.Array, positive: jax.Array, negative: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return loss(s, positive, negative), jnp.any(positive, axis=1)
 
-    if block is None or block >= size:
-        return mean_where(*queries(jnp.arange(size)))
-    # the last block is filled up with the last example, whose repetitions are cut off
-    index = np.minimum(np.arange(-(-size // block) * block), size - 1).reshape(-1, block)
-    losses, counts = jax.lax.map(jax.checkpoint(queries), jnp.asarray(index))
-    return mean_where(losses.reshape(-1)[:size], counts.reshape(-1)[:size])
+    return mean_where(*over_anchors(function, terms, *batch))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from partrep.losses.classification import softmax_cross_entropy
-from partrep.losses.unit import norm, unit
+from partrep.losses.pairs import EXACT, SMALLEST_NORM, check_positive, unit
 from partrep.shapes import check_shapes
 
 
-def _classes(
+def compare(
     function: str, embeddings: jax.Array, proxies: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Unit embeddings [B,E] (zeros for padding), unit proxies [C,E], and which class is the own one, bool [B,C]."""
+    """Unit embeddings [B,E], with zeros for padding, unit proxies [C,E], and the own class of each, bool [B,C]."""
     given = {"embeddings": (embeddings, "B E"), "proxies": (proxies, "C E"), "labels": (labels, "B")}
     sizes = check_shapes(function, **given, where=(where, "B"))
     if where is not None:
@@ -23,8 +23,9 @@ def _classes(
     return unit(embeddings), unit(proxies), jnp.asarray(labels)[:, None] == jnp.arange(sizes["C"])
 
 
-def _cosines(x: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.einsum("be,ce->bc", x, w, precision=jax.lax.Precision.HIGHEST)
+def products(x: jax.Array, w: jax.Array) -> jax.Array:
+    """The products of [B,E] and [C,E], exact to float32; [B,C]."""
+    return jnp.matmul(x, w.T, precision=EXACT)
 
 
 def normalised_softmax(
@@ -54,12 +55,12 @@ def normalised_softmax(
         >>> round(float(normalised_softmax(x, w, jnp.array([0]), temperature=1.0)[0]), 4)
         0.3133
 
-    Source: Zhai and Wu (2019), Classification is a strong baseline for deep metric learning, equation 3, T = 0.05.
+    Source: Zhai and Wu (2019), Classification is a strong baseline for deep metric learning, T = 0.05.
     Departures: embeddings are brought to length one here; in the released code the network does it.
     """
-    _positive("normalised_softmax", temperature=temperature)
-    x, w, _ = _classes("normalised_softmax", embeddings, proxies, labels, where)
-    return softmax_cross_entropy(_cosines(x, w) / temperature, labels, where=where)
+    check_positive("normalised_softmax", temperature=temperature)
+    x, w, _ = compare("normalised_softmax", embeddings, proxies, labels, where)
+    return softmax_cross_entropy(products(x, w) / temperature, labels, where=where)
 
 
 def cosface(
@@ -70,7 +71,9 @@ def cosface(
     scale: float = 64.0,
     where: jax.Array | None = None,
 ) -> jax.Array:
-    """Cross entropy of cosines, the own one less a margin, `l_b = -log softmax_c(s (cos(x_b, w_c) - m [c = y_b]))_{y_b}`.
+    """Cross entropy of cosines, the own one less a margin, `l_b = -log softmax_c(s (cos_bc - m [c = y_b]))_{y_b}`.
+
+    `cos_bc` is the cosine of `x_b` and `w_c`.
 
     Args:
         embeddings: [B,E], `x`, of any length.
@@ -93,10 +96,10 @@ def cosface(
 
     Source: CosFace (Wang et al. 2018), equation 4, m = 0.35, s = 64; released face recognition code takes m = 0.4.
     """
-    _positive("cosface", scale=scale)
-    _not_negative("cosface", margin)
-    x, w, own = _classes("cosface", embeddings, proxies, labels, where)
-    return softmax_cross_entropy(scale * (_cosines(x, w) - margin * own), labels, where=where)
+    check_positive("cosface", scale=scale)
+    check_margin("cosface", margin)
+    x, w, own = compare("cosface", embeddings, proxies, labels, where)
+    return softmax_cross_entropy(scale * (products(x, w) - margin * own), labels, where=where)
 
 
 def arcface(
@@ -137,26 +140,28 @@ def arcface(
     library takes degrees, and lets the cosine rise again. The sine is the length of `x - cos(t) w`, exact near 0
     and pi, where the root of `1 - cos^2` loses its digits and has no gradient.
     """
-    _positive("arcface", scale=scale)
-    if not 0.0 <= margin <= math.pi / 2:
-        raise ValueError(f"arcface: margin is {margin}; expected radians in [0, pi/2]")
-    x, w, own = _classes("arcface", embeddings, proxies, labels, where)
-    cosines = _cosines(x, w)
-    nearest = jnp.einsum("bc,ce->be", own.astype(jnp.float32), w, precision=jax.lax.Precision.HIGHEST)
+    check_positive("arcface", scale=scale)
+    check_margin("arcface", margin, math.pi / 2)
+    x, w, own = compare("arcface", embeddings, proxies, labels, where)
+    cosines = products(x, w)
+    proxy = jnp.matmul(own.astype(jnp.float32), w, precision=EXACT)
     cosine = jnp.sum(jnp.where(own, cosines, 0.0), axis=1)
-    sine = norm(x - cosine[:, None] * nearest)
+    sine = _length(x - cosine[:, None] * proxy)
     sine = jnp.where(jnp.any(x != 0, axis=1), sine, 1.0)
     cos_m, sin_m = math.cos(margin), math.sin(margin)
     moved = jnp.where(cosine > -cos_m, cosine * cos_m - sine * sin_m, cosine - (1.0 - cos_m))
     return softmax_cross_entropy(scale * jnp.where(own, moved[:, None], cosines), labels, where=where)
 
 
-def _positive(function: str, **numbers: float) -> None:
-    for name, number in numbers.items():
-        if not number > 0:
-            raise ValueError(f"{function}: {name} is {number}; expected a positive number")
+def check_margin(function: str, margin: float, most: float = math.inf) -> None:
+    """A `ValueError` unless 0 <= margin <= most."""
+    if not 0.0 <= margin <= most:
+        wanted = "at least 0" if most == math.inf else f"a number in [0, {most:.4g}]"
+        raise ValueError(f"{function}: margin is {margin}; expected {wanted}")
 
 
-def _not_negative(function: str, margin: float) -> None:
-    if not margin >= 0:
-        raise ValueError(f"{function}: margin is {margin}; expected at least 0")
+def _length(x: jax.Array) -> jax.Array:
+    """Lengths of the rows of [B,E]; 0, without gradient, below 1e-6."""
+    squared = jnp.sum(x * x, axis=1)
+    real = squared > SMALLEST_NORM**2
+    return jnp.where(real, jnp.sqrt(jnp.where(real, squared, 1.0)), 0.0)

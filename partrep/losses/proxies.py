@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from partrep.losses.classification import softmax_cross_entropy
-from partrep.losses.unit import unit
+from partrep.losses.margin_softmax import check_margin, compare, products
+from partrep.losses.pairs import EXACT, check_positive, unit
 from partrep.shapes import check_shapes
 
 MERGED = 1e-3  # centres nearer than this are one: float32 cosines cannot tell their distance
@@ -42,16 +43,15 @@ def proxy_nca(
         >>> round(float(proxy_nca(x, p, jnp.array([0]))[0]), 4)
         -1.3069
 
-    Source: Movshovitz-Attias et al. (2017), No fuss distance metric learning using proxies, equation 5, s = 1.
+    Source: Movshovitz-Attias et al. (2017), No fuss distance metric learning using proxies, s = 1.
     Departures: none; well-known codes keep the own proxy in the sum. With it (ProxyNCA++, Teh et al. 2020, s = 9) this
     is `normalised_softmax` with temperature `1 / (2 s)`; the code that most comparisons use has proxies of length 3 and
     embeddings of length 1, which is its temperature 1/6, and smooths labels.
     """
-    if not scale > 0:
-        raise ValueError(f"proxy_nca: scale is {scale}; expected a positive number")
-    cosines, own, counts = _compare("proxy_nca", embeddings, proxies, labels, where)
-    near = 2.0 * scale * cosines
-    counts &= own.shape[1] > 1
+    check_positive("proxy_nca", scale=scale)
+    x, p, own = compare("proxy_nca", embeddings, proxies, labels, where)
+    near = 2.0 * scale * products(x, p)
+    counts = _counts(own, where) & (own.shape[1] > 1)
     others = jax.nn.logsumexp(jnp.where(own & counts[:, None], -jnp.inf, near), axis=1)
     return jnp.where(counts, others - jnp.sum(jnp.where(own, near, 0.0), axis=1), 0.0)
 
@@ -88,14 +88,14 @@ def proxy_anchor(
         >>> round(float(proxy_anchor(x, p, y, margin=0.0, scale=1.0)), 4)  # log(1 + 1/e) + (log(1) + log(1 + 1)) / 2
         0.6598
 
-    Source: Kim et al. (2020), Proxy anchor loss for deep metric learning, equation 4, m = 0.1, s = 32.
+    Source: Kim et al. (2020), Proxy anchor loss for deep metric learning, m = 0.1, s = 32.
     Departures: none; the released code is the same. The second mean is over all C proxies, as there, whether or not the
     batch has their class.
     """
-    if not scale > 0:
-        raise ValueError(f"proxy_anchor: scale is {scale}; expected a positive number")
-    cosines, own, counts = _compare("proxy_anchor", embeddings, proxies, labels, where)
-    positive, negative = own & counts[:, None], ~own & counts[:, None]
+    check_positive("proxy_anchor", scale=scale)
+    x, p, own = compare("proxy_anchor", embeddings, proxies, labels, where)
+    cosines, counts = products(x, p), _counts(own, where)[:, None]
+    positive, negative = own & counts, ~own & counts
     pull = _log_one_plus_sum(-scale * (cosines - margin), positive)
     push = _log_one_plus_sum(scale * (cosines + margin), negative)
     present = jnp.sum(jnp.any(positive, axis=0))
@@ -133,28 +133,26 @@ def soft_triple(
     Example:
         >>> x, w = jnp.array([[1.0, 0.0]]), jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
         >>> round(float(soft_triple(x, w, jnp.array([0]), margin=0.0, scale=1.0, temperature=1.0)[0]), 4)
-        0.3931
+        0.393
 
-    Source: Qian et al. (2019), SoftTriple loss, equations 7 and 8, m = 0.01, lambda = 20, gamma = 0.1, M = 10.
-    Departures: the third term of the paper, which merges centres, is `centre_spread`, a loss of its own with weight
+    Source: Qian et al. (2019), SoftTriple loss, m = 0.01, lambda = 20, gamma = 0.1, M = 10.
+    Departures: the regulariser of the paper, which merges centres, is `centre_spread`, a loss of its own with weight
     tau = 0.2. Embeddings are brought to length one here; in the released code the network does it.
     """
-    if not (scale > 0 and temperature > 0 and margin >= 0):
-        found = f"scale {scale}, temperature {temperature} and margin {margin}"
-        raise ValueError(f"soft_triple: {found}; expected the first two above 0, the margin at least 0")
-    given = {"embeddings": (embeddings, "B E"), "centres": (centres, "C M E"), "labels": (labels, "B")}
-    sizes = check_shapes("soft_triple", **given, where=(where, "B"))
-    flat = jnp.reshape(centres, (-1, sizes["E"]))
-    cosines = _cosines(embeddings, flat, where).reshape(-1, sizes["C"], sizes["M"])
+    check_positive("soft_triple", scale=scale, temperature=temperature)
+    check_margin("soft_triple", margin)
+    sizes = check_shapes("soft_triple", centres=(centres, "C M E"))
+    x, w, _ = compare("soft_triple", embeddings, centres.reshape(-1, sizes["E"]), labels, where)
+    cosines = products(x, w).reshape(-1, sizes["C"], sizes["M"])
     similar = jnp.sum(jax.nn.softmax(cosines / temperature, axis=2) * cosines, axis=2)
     own = jnp.asarray(labels)[:, None] == jnp.arange(sizes["C"])
     return softmax_cross_entropy(scale * (similar - margin * own), labels, where=where)
 
 
 def centre_spread(centres: jax.Array) -> jax.Array:
-    """Distances between the centres of a class, `l = 1/(C M (M - 1)) sum_c sum_{k < l} |w_ck - w_cl|`, so that they merge.
+    """How far apart the centres of a class are, `l = 1 / (C M (M - 1)) sum_c sum_{k < l} |w_ck - w_cl|`.
 
-    The length, not its square, so that centres a class does not need become one.
+    Lengths, not their squares, so that centres which a class does not need become one.
 
     Args:
         centres: [C,M,E], of any length; compared at length one.
@@ -170,33 +168,21 @@ def centre_spread(centres: jax.Array) -> jax.Array:
         >>> round(float(centre_spread(jnp.array([[[1.0, 0.0], [0.0, 2.0]]]))), 4)  # sqrt(2) / 2
         0.7071
 
-    Source: Qian et al. (2019), SoftTriple loss, equation 10 and its third term, weight tau = 0.2.
+    Source: Qian et al. (2019), SoftTriple loss, its regulariser, weight tau = 0.2.
     Departures: the released code has `sqrt(2.00001 - 2 cos)`, 0.003 for equal centres, for its finite gradient.
     """
     sizes = check_shapes("centre_spread", centres=(centres, "C M E"))
     w = unit(centres)
-    squared = 2.0 - 2.0 * jnp.einsum("cke,cle->ckl", w, w, precision=jax.lax.Precision.HIGHEST)
+    squared = 2.0 - 2.0 * jnp.einsum("cke,cle->ckl", w, w, precision=EXACT)
     apart = (squared > MERGED**2) & ~jnp.eye(sizes["M"], dtype=bool)
     distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
     return jnp.sum(distance) / (2 * sizes["C"] * max(sizes["M"] * (sizes["M"] - 1), 1))
 
 
-def _cosines(embeddings: jax.Array, proxies: jax.Array, where: jax.Array | None) -> jax.Array:
-    """f32 [B,C], zeros for padding."""
-    if where is not None:
-        embeddings = jnp.where(where[:, None], embeddings, 0.0)
-    return jnp.einsum("be,ce->bc", unit(embeddings), unit(proxies), precision=jax.lax.Precision.HIGHEST)
-
-
-def _compare(
-    function: str, embeddings: jax.Array, proxies: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Cosines [B,C], which class is the own one [B,C], and which examples count [B]."""
-    given = {"embeddings": (embeddings, "B E"), "proxies": (proxies, "C E"), "labels": (labels, "B")}
-    sizes = check_shapes(function, **given, where=(where, "B"))
-    own = jnp.asarray(labels)[:, None] == jnp.arange(sizes["C"])
-    counts = jnp.any(own, axis=1)
-    return _cosines(embeddings, proxies, where), own, counts if where is None else counts & where
+def _counts(own: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Which examples have a label among the classes and are no padding, bool [B]."""
+    known = jnp.any(own, axis=1)
+    return known if where is None else known & where
 
 
 def _log_one_plus_sum(exponents: jax.Array, mask: jax.Array) -> jax.Array:
