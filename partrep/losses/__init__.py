@@ -5,8 +5,10 @@ float32."""
 
 from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
 from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
+from partrep.losses.circle import circle
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
+from partrep.losses.contrastive import contrastive, nt_xent, supervised_contrastive
 from partrep.losses.disentanglement import (
     code_decorrelation,
     dip_i,
@@ -19,13 +21,16 @@ from partrep.losses.entropy import assignment_entropy
 from partrep.losses.equivariance import equivariance
 from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.group_dro import group_dro
+from partrep.losses.multi_similarity import multi_similarity
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
+from partrep.losses.pairs import aligned_cosine, cosine, euclidean_similarity
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
+from partrep.losses.triplet import triplet
 
 LOSSES = {
     "alignment": alignment,
@@ -34,11 +39,13 @@ LOSSES = {
     "background_presence": background_presence,
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
+    "circle": circle,
     "class_orthonormality": class_orthonormality,
     "class_usage": class_usage,
     "cluster": cluster,
     "code_decorrelation": code_decorrelation,
     "concentration": concentration,
+    "contrastive": contrastive,
     "decisiveness": decisiveness,
     "dip_i": dip_i,
     "dip_ii": dip_ii,
@@ -46,6 +53,8 @@ LOSSES = {
     "gaussian_kl": gaussian_kl,
     "group_dro": group_dro,
     "map_decorrelation": map_decorrelation,
+    "multi_similarity": multi_similarity,
+    "nt_xent": nt_xent,
     "occurrence": occurrence,
     "orthogonality": orthogonality,
     "part_decorrelation": part_decorrelation,
@@ -57,8 +66,16 @@ LOSSES = {
     "separation": separation,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "supervised_contrastive": supervised_contrastive,
     "tanh_presence": tanh_presence,
     "total_correlation": total_correlation,
     "total_variation": total_variation,
+    "triplet": triplet,
     "wrong_class_l1": wrong_class_l1,
+}
+
+SIMILARITIES = {
+    "aligned_cosine": aligned_cosine,
+    "cosine": cosine,
+    "euclidean_similarity": euclidean_similarity,
 }
