@@ -6,8 +6,10 @@ float32."""
 from partrep.losses.assigned import assignment_agreement, class_usage, decisiveness, query_diversity
 from partrep.losses.average_precision import histogram_ap, smooth_ap
 from partrep.losses.binary import bit_balance, bit_decorrelation, quantisation
+from partrep.losses.circle import circle
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.concentration import concentration, spread
+from partrep.losses.contrastive import contrastive, nt_xent, supervised_contrastive
 from partrep.losses.disentanglement import (
     code_decorrelation,
     dip_i,
@@ -21,14 +23,17 @@ from partrep.losses.equivariance import equivariance
 from partrep.losses.exclusive import alignment, tanh_presence
 from partrep.losses.group_dro import group_dro
 from partrep.losses.margin_softmax import arcface, cosface, normalised_softmax
+from partrep.losses.multi_similarity import multi_similarity
 from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
+from partrep.losses.pairs import aligned_cosine, cosine, euclidean_similarity
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
 from partrep.losses.proxies import centre_spread, proxy_anchor, proxy_nca, soft_triple
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
+from partrep.losses.triplet import triplet
 
 LOSSES = {
     "alignment": alignment,
@@ -39,11 +44,13 @@ LOSSES = {
     "bit_balance": bit_balance,
     "bit_decorrelation": bit_decorrelation,
     "centre_spread": centre_spread,
+    "circle": circle,
     "class_orthonormality": class_orthonormality,
     "class_usage": class_usage,
     "cluster": cluster,
     "code_decorrelation": code_decorrelation,
     "concentration": concentration,
+    "contrastive": contrastive,
     "cosface": cosface,
     "decisiveness": decisiveness,
     "dip_i": dip_i,
@@ -53,7 +60,9 @@ LOSSES = {
     "group_dro": group_dro,
     "histogram_ap": histogram_ap,
     "map_decorrelation": map_decorrelation,
+    "multi_similarity": multi_similarity,
     "normalised_softmax": normalised_softmax,
+    "nt_xent": nt_xent,
     "occurrence": occurrence,
     "orthogonality": orthogonality,
     "part_decorrelation": part_decorrelation,
@@ -69,8 +78,16 @@ LOSSES = {
     "soft_triple": soft_triple,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "supervised_contrastive": supervised_contrastive,
     "tanh_presence": tanh_presence,
     "total_correlation": total_correlation,
     "total_variation": total_variation,
+    "triplet": triplet,
     "wrong_class_l1": wrong_class_l1,
+}
+
+SIMILARITIES = {
+    "aligned_cosine": aligned_cosine,
+    "cosine": cosine,
+    "euclidean_similarity": euclidean_similarity,
 }

@@ -1,0 +1,234 @@
+"""Pairs of a batch: how alike two examples are, which pairs are positive or negative, and their evaluation in blocks.
+
+A pair loss takes the batch once and compares each example, the anchor, with all others. Labels say which pairs are
+positive (equal labels) and negative; an example is never compared with itself. What the loss knows of two examples
+is one number, their similarity `s`, so that vectors and parts share every loss. Losses that their sources define on
+distances take `d^2 = 2 - 2 s`: the squared distance of unit vectors for `cosine`, of the vectors as they are for
+`euclidean_similarity`, and for `aligned_cosine` the mean over shared parts of the squared distance of their unit
+vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from partrep.shapes import check_shapes
+
+EXACT = jax.lax.Precision.HIGHEST
+SMALLEST_NORM = 1e-6
+SMALLEST_PRESENCE = 1e-6
+NOTHING = -1e30  # the logarithm of an empty sum: finite, so that sums of two and gradients stay so
+
+Similarity = Callable[[Any, Any], jax.Array]
+Terms = Callable[[jax.Array, jax.Array, jax.Array], Any]
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """Rows of `x` [...,D] at length one, in float32; a row shorter than 1e-6 gives zeros, and no gradient.
+
+    >>> unit(jnp.array([[0.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    x = x.astype(jnp.float32)
+    squared = jnp.sum(x * x, axis=-1, keepdims=True)
+    real = squared > SMALLEST_NORM**2
+    return jnp.where(real, x, 0.0) * jax.lax.rsqrt(jnp.where(real, squared, 1.0))
+
+
+def cosine(anchors: jax.Array, others: jax.Array) -> jax.Array:
+    """The cosine of each anchor and each other vector, `s_ij = x_i . y_j / (|x_i| |y_j|)`.
+
+    Args:
+        anchors: [b,E], `x`, of any length.
+        others: [B,E], `y`.
+
+    Returns:
+        f32 [b,B] in [-1, 1], to 1e-6; 0, without gradient, for a vector shorter than 1e-6.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> cosine(jnp.array([[2.0, 0.0]]), jnp.array([[1.0, 0.0], [0.0, 3.0]])).tolist()
+        [[1.0, 0.0]]
+
+    Source: standard.
+    """
+    check_shapes("cosine", anchors=(anchors, "b E"), others=(others, "B E"))
+    return jnp.matmul(unit(anchors), unit(others).T, precision=EXACT)
+
+
+def euclidean_similarity(anchors: jax.Array, others: jax.Array) -> jax.Array:
+    """One less half the squared Euclidean distance, `s_ij = 1 - |x_i - y_j|^2 / 2`; for unit vectors their cosine.
+
+    So that `2 - 2 s` is the squared distance of the vectors as they are. In losses that are softmaxes of similarities
+    the one cancels, and temperature T makes them Gaussian kernels of variance T.
+
+    Args:
+        anchors: [b,E], `x`.
+        others: [B,E], `y`.
+
+    Returns:
+        f32 [b,B] <= 1.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> euclidean_similarity(jnp.array([[0.0, 0.0]]), jnp.array([[0.0, 0.0], [1.0, 3.0]])).tolist()
+        [[1.0, -4.0]]
+
+    Source: standard; the distance is expanded as `|x|^2 - 2 x.y + |y|^2` and clamped at 0, about the mean of `y`, so
+    that an offset that all vectors share costs no digits.
+    """
+    check_shapes("euclidean_similarity", anchors=(anchors, "b E"), others=(others, "B E"))
+    centre = jax.lax.stop_gradient(jnp.mean(others.astype(jnp.float32), axis=0))
+    x, y = anchors.astype(jnp.float32) - centre, others.astype(jnp.float32) - centre
+    lengths = jnp.sum(x * x, axis=-1)[:, None] + jnp.sum(y * y, axis=-1)
+    return 1.0 - 0.5 * jnp.maximum(lengths - 2.0 * jnp.matmul(x, y.T, precision=EXACT), 0.0)
+
+
+def aligned_cosine(anchors: tuple[jax.Array, jax.Array], others: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """The mean cosine of parts of the same index, weighted by their presence in both images.
+
+        s_ij = sum_k m_ik m'_jk cos(z_ik, z'_jk) / sum_k m_ik m'_jk
+
+    It is two matrix products: nothing of size [b,B,K] is made.
+
+    Args:
+        anchors: part vectors [b,K,D], `z`, and their presence [b,K] >= 0, `m`.
+        others: part vectors [B,K,D], `z'`, and their presence [B,K] >= 0, `m'`.
+
+    Returns:
+        f32 [b,B] in [-1, 1], to 1e-6; 0, without gradient, where the weights sum to less than 1e-6: images that share
+        no part count as orthogonal. A part vector shorter than 1e-6 has cosine 0.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> vectors, presence = jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), jnp.array([[1.0, 1.0]])
+        >>> others = jnp.array([[[2.0, 0.0], [1.0, 0.0]]] * 3), jnp.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+        >>> aligned_cosine((vectors, presence), others).tolist()
+        [[0.5, 1.0, 0.0]]
+
+    Source: after the part-weighted distances of occluded re-identification (Miao et al. 2019, PGFA), there over parts
+    visible in both; here presence is graded.
+    """
+    (z, m), (z2, m2) = anchors, others
+    check_shapes("aligned_cosine", anchors=(z, "b K D"), presence=(m, "b K"))
+    check_shapes("aligned_cosine", vectors=(z, "b K D"), others=(z2, "B K D"), presence=(m2, "B K"))
+    m, m2 = m.astype(jnp.float32), m2.astype(jnp.float32)
+    x, y = ((weight[..., None] * unit(v)).reshape(len(v), -1) for v, weight in ((z, m), (z2, m2)))
+    shared = jnp.matmul(m, m2.T, precision=EXACT)
+    some = shared > SMALLEST_PRESENCE
+    return jnp.where(some, jnp.matmul(x, y.T, precision=EXACT) / jnp.where(some, shared, 1.0), 0.0)
+
+
+def masked_logsumexp(values: jax.Array, counts: jax.Array) -> jax.Array:
+    """`log sum_j exp(x_ij)` over the columns of [b,B] that count; -1e30, without gradient, where none does.
+
+    >>> masked_logsumexp(jnp.array([[1.0, 9.0], [1.0, 9.0]]), jnp.array([[True, False], [False, False]])).tolist()
+    [1.0, -1.0000000150474662e+30]
+    """
+    some = jnp.any(counts, axis=1)
+    top = jnp.max(jnp.where(counts, values, -jnp.inf), axis=1)
+    top = jax.lax.stop_gradient(jnp.where(some, top, 0.0))
+    shifted = jnp.where(counts, values - top[:, None], -jnp.inf)  # exp and its gradient are 0 there
+    total = jnp.sum(jnp.exp(shifted), axis=1)
+    return jnp.where(some, top + jnp.log(jnp.where(some, total, 1.0)), NOTHING)
+
+
+def ratio(total: jax.Array, count: jax.Array) -> jax.Array:
+    """The sum of `total` over the sum of `count`, f32; 0 where nothing was counted.
+
+    >>> float(ratio(jnp.array([1.0, 2.0]), jnp.array([2, 0]))), float(ratio(jnp.zeros(2), jnp.zeros(2)))
+    (1.5, 0.0)
+    """
+    counted = jax.lax.stop_gradient(jnp.sum(count.astype(jnp.float32)))
+    return jnp.sum(total) / jnp.maximum(counted, 1.0)
+
+
+def check_choice(function: str, name: str, value: str, known: tuple[str, ...]) -> None:
+    """A `ValueError` that lists the known values of an argument unless `value` is one of them."""
+    if value not in known:
+        raise ValueError(f"{function}: {name} is {value!r}; expected one of {', '.join(known)}")
+
+
+def check_positive(function: str, **numbers: float) -> None:
+    """A `ValueError` that names the first argument that is not above 0; those given as traced arrays pass."""
+    for name, value in numbers.items():
+        if not isinstance(value, jax.core.Tracer) and value <= 0:
+            raise ValueError(f"{function}: {name} is {value}; expected above 0")
+
+
+def over_anchors(
+    function: str,
+    terms: Terms,
+    embeddings: Any,
+    labels: jax.Array,
+    where: jax.Array | None,
+    similarity: Similarity,
+    block: int | None,
+) -> Any:
+    """`terms(similarities, positive, negative)` of every anchor against the batch, `block` anchors at a time.
+
+    In blocks, a block's [block,B] arrays live only while it is evaluated, forward, and once more while its gradient
+    is: memory grows with B and not with its square. Value and gradient are those of the plain form, to rounding.
+
+    Args:
+        function: who calls, for messages.
+        terms: from f32 [b,B], bool [b,B], bool [b,B] to a pytree of arrays [b]. Rows are anchors. A pair is positive
+            where labels are equal and negative where they differ; neither where either example is masked, or both
+            are the same example.
+        embeddings: [B,...], or a pytree of arrays with leading axis B, as `similarity` takes it.
+        labels: int [B].
+        where: bool [B]; None counts every example. What lies under a false one may be NaN and gets no gradient.
+        similarity: of anchors [b,...] and others [B,...], f32 [b,B].
+        block: how many anchors at a time, a static number >= 1; it need not divide B. None takes all at once.
+
+    Returns:
+        A pytree of arrays [B].
+
+    Raises:
+        ValueError: shapes that do not agree, a block below 1.
+    """
+    batch = _batch_size(function, embeddings, labels, where)
+    if block is not None and block < 1:
+        raise ValueError(f"{function}: block is {block}; expected at least 1, or None")
+    labels, counts = jnp.asarray(labels), jnp.ones(batch, bool) if where is None else jnp.asarray(where, bool)
+    embeddings = jax.tree.map(lambda x: jnp.where(counts.reshape(-1, *[1] * (x.ndim - 1)), x, 0), embeddings)
+
+    def of_block(anchors: tuple[Any, jax.Array, jax.Array, jax.Array]) -> Any:
+        chosen, classes, real, position = anchors
+        alike = similarity(chosen, embeddings)
+        if alike.shape != (len(classes), batch):
+            wanted = [len(classes), batch]
+            raise ValueError(f"{function}: similarity gave shape {alike.shape}; expected {wanted}")
+        comparable = real[:, None] & counts & (position[:, None] != jnp.arange(batch))
+        same = classes[:, None] == labels
+        return terms(alike.astype(jnp.float32), comparable & same, comparable & ~same)
+
+    anchors = (embeddings, labels, counts, jnp.arange(batch))
+    if block is None or block >= batch:
+        return of_block(anchors)
+    folded = jax.lax.map(jax.checkpoint(of_block), jax.tree.map(lambda x: _fold(x, block), anchors))
+    return jax.tree.map(lambda x: x.reshape(-1)[:batch], folded)
+
+
+def _fold(x: jax.Array, block: int) -> jax.Array:
+    """[B,...] as [blocks,block,...], filled up with zeros: false in `counts`, hence compared with nothing."""
+    padded = jnp.pad(x, [(0, -len(x) % block)] + [(0, 0)] * (x.ndim - 1))
+    return padded.reshape(-1, block, *x.shape[1:])
+
+
+def _batch_size(function: str, embeddings: Any, labels: jax.Array, where: jax.Array | None) -> int:
+    batch = check_shapes(function, labels=(labels, "B"), where=(where, "B"))["B"]
+    for leaf in jax.tree.leaves(embeddings):
+        if not jnp.ndim(leaf) or len(leaf) != batch:
+            raise ValueError(f"{function}: embeddings has shape {jnp.shape(leaf)}; expected [B,...] with B={batch}")
+    return batch
