@@ -54,7 +54,10 @@ def smooth_ap(
     grows as that number times `B x B`, and nothing of size `B x B x B` is made.
     """
     check_positive("smooth_ap", temperature=temperature)
-    loss = functools.partial(_smooth, float(temperature))
+
+    def loss(s: jax.Array, positive: jax.Array, negative: jax.Array) -> jax.Array:
+        return _smooth(s / temperature, positive, negative)
+
     return _mean_over_queries("smooth_ap", loss, embeddings, labels, where, similarity, block)
 
 
@@ -116,17 +119,17 @@ def _mean_over_queries(function: str, loss: Terms, *batch: Any) -> jax.Array:
     return mean_where(*over_anchors(function, terms, *batch))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _smooth(temperature: float, s: jax.Array, positive: jax.Array, negative: jax.Array) -> jax.Array:
+@jax.custom_vjp
+def _smooth(s: jax.Array, positive: jax.Array, negative: jax.Array) -> jax.Array:
     """`mean_{i in P} n_i / (1 + p_i + n_i)` of each row, 0 where it has no positive; [b]."""
-    term, rounds, share = _rounds(temperature, positive, negative)
+    term, rounds, share = _rounds(positive, negative)
     total = jax.lax.fori_loop(0, rounds, lambda r, total: total + term(s, r), jnp.zeros(len(s)))
     return total * share
 
 
-def _smooth_forward(temperature: float, s: jax.Array, positive: jax.Array, negative: jax.Array):
+def _smooth_forward(s: jax.Array, positive: jax.Array, negative: jax.Array):
     # a loop of unknown length has no reverse: the gradient is summed up beside the value
-    term, rounds, share = _rounds(temperature, positive, negative)
+    term, rounds, share = _rounds(positive, negative)
 
     def add(r, sums):
         value, pull = jax.vjp(lambda x: term(x, r), s)
@@ -136,21 +139,21 @@ def _smooth_forward(temperature: float, s: jax.Array, positive: jax.Array, negat
     return total * share, gradient * share[:, None]
 
 
-def _smooth_backward(temperature: float, gradient: jax.Array, cotangent: jax.Array):
+def _smooth_backward(gradient: jax.Array, cotangent: jax.Array):
     return cotangent[:, None] * gradient, None, None
 
 
 _smooth.defvjp(_smooth_forward, _smooth_backward)
 
 
-def _rounds(temperature: float, positive: jax.Array, negative: jax.Array):
+def _rounds(positive: jax.Array, negative: jax.Array):
     """The share of wrong ones before the r-th positive of each row, the most positives of a row, and 1 / |P|."""
     order = jnp.argsort(~positive, axis=1, stable=True)
     count = jnp.sum(positive, axis=1)
 
     def term(s: jax.Array, r: jax.Array) -> jax.Array:
         target = jnp.arange(s.shape[1]) == jax.lax.dynamic_slice_in_dim(order, r, 1, axis=1)
-        ahead = jax.nn.sigmoid((s - jnp.sum(jnp.where(target, s, 0.0), axis=1, keepdims=True)) / temperature)
+        ahead = jax.nn.sigmoid(s - jnp.sum(jnp.where(target, s, 0.0), axis=1, keepdims=True))
         right = jnp.sum(jnp.where(positive & ~target, ahead, 0.0), axis=1)
         wrong = jnp.sum(jnp.where(negative, ahead, 0.0), axis=1)
         return jnp.where(r < count, wrong / (1.0 + right + wrong), 0.0)
