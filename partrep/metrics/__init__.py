@@ -48,6 +48,7 @@ from partrep.metrics.rank import kendall, spearman
 from partrep.metrics.reconstruction import linear_reconstruction, psnr
 from partrep.metrics.reliance import reliance
 from partrep.metrics.retrieval import retrieval_scores, retrieval_values
+from partrep.metrics.revisited import revisited_scores, revisited_values
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
 
@@ -96,6 +97,8 @@ METRICS = {
     "reliance": reliance,
     "retrieval_scores": retrieval_scores,
     "retrieval_values": retrieval_values,
+    "revisited_scores": revisited_scores,
+    "revisited_values": revisited_values,
     "sap": sap,
     "psnr": psnr,
     "share_interval": share_interval,
