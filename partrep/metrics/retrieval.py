@@ -58,8 +58,8 @@ def retrieval_scores(
         >>> scores["recall@1"], scores["map@r"], scores["queries"]
         (1.0, 1.0, 2.0)
 
-    Source: Musgrave, Belongie and Lim, A metric learning reality check, ECCV 2020, section 3.2, for R-precision and
-    MAP@R; Jegou, Douze and Schmid, PAMI 33, 2011, for recall@k; expectations under ties after McSherry and Najork,
+    Source: Musgrave, Belongie and Lim, A metric learning reality check, ECCV 2020, for R-precision and MAP@R;
+    Oh Song, Xiang, Jegelka and Savarese, CVPR 2016, for recall@k; expectations under ties after McSherry and Najork,
     Computing information retrieval performance measures efficiently in the presence of tied scores, ECIR 2008.
     Departures: ties count their expectation, where pytorch-metric-learning takes what the search returns first;
     products are float32, so items whose cosines differ by less than about 1e-6 may be exchanged (exact copies are

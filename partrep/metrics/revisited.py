@@ -58,7 +58,7 @@ def revisited_scores(
         >>> scores["easy/map"], scores["easy/mp@5"], round(scores["medium/map"], 4), scores["hard/mp@1"]
         (0.25, 0.5, 0.4167, 0.0)
 
-    Source: Radenovic, Iscen, Tolias, Avrithis and Chum, Revisiting Oxford and Paris, CVPR 2018, section 2.3; AP and
+    Source: Radenovic, Iscen, Tolias, Avrithis and Chum, Revisiting Oxford and Paris, CVPR 2018; AP and
     the cut at k as in the evaluation code that goes with it.
     Departures: [Q,n] in place of [n,Q]; where no positive is among the n, `kq = k` and P@k is 0 (the public code
     fails).
