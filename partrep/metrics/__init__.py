@@ -47,6 +47,8 @@ from partrep.metrics.prototypes import consistency, purity, stability
 from partrep.metrics.rank import kendall, spearman
 from partrep.metrics.reconstruction import linear_reconstruction, psnr
 from partrep.metrics.reliance import reliance
+from partrep.metrics.retrieval import retrieval_scores, retrieval_values
+from partrep.metrics.revisited import revisited_scores, revisited_values
 from partrep.metrics.segments import part_overlap
 from partrep.metrics.sufficiency import accuracy_without_part, sufficiency_curve
 
@@ -93,6 +95,10 @@ METRICS = {
     "pointing_game": pointing_game,
     "purity": purity,
     "reliance": reliance,
+    "retrieval_scores": retrieval_scores,
+    "retrieval_values": retrieval_values,
+    "revisited_scores": revisited_scores,
+    "revisited_values": revisited_values,
     "sap": sap,
     "psnr": psnr,
     "share_interval": share_interval,
