@@ -96,6 +96,24 @@ def _vinyals(settings: Mapping[str, Any]) -> FewshotData:
     return _by_class(whole, split, settings["size"], WarpSettings(**dict(settings["warp"])), rotated=True)
 
 
+VALIDATION_ALPHABETS = 5
+
+
+def _alphabets(settings: Mapping[str, Any]) -> FewshotData:
+    """Characters of 25 background alphabets to train on, of the 5 others to validate, of the evaluation alphabets."""
+    background = Omniglot(settings["dir"], "full", settings["stored"])
+    names = sorted(background.group_names)
+    if len(names) <= VALIDATION_ALPHABETS:
+        raise UserError(f"found {len(names)} background alphabets; expected more than {VALIDATION_ALPHABETS}")
+    drawn = np.random.default_rng(settings["class_seed"]).permutation(len(names))[:VALIDATION_ALPHABETS]
+    base, validation = background.split([names[i] for i in drawn])
+    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
+    novel = Omniglot(settings["dir"], "evaluation", settings["stored"])
+    plain = [imageset.of_arrays(part, size, attribute="drawer") for part in (base, validation, novel)]
+    train = imageset.of_arrays(base, size, warp, attribute="drawer")
+    return FewshotData(train, plain[0], plain[1], plain[2], channels=1)
+
+
 def _folder(settings: Mapping[str, Any]) -> FewshotData:
     return _split_classes(FolderSource(settings["dir"], size=settings["stored"]), settings)
 
@@ -111,12 +129,20 @@ def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:
     if count < 15:
         place = settings.get("dataset") or settings["dir"]
         raise UserError(f"found {count} classes in {place}; expected at least 15 (9 base, 3 validation, 3 novel)")
-    order = np.random.default_rng(settings["class_seed"]).permutation(count)
-    split = np.split(order, [count * 3 // 5, count * 4 // 5])
+    split = split_classes(count, settings["class_seed"])
     warp = WarpSettings(**dict(settings["warp"]))
     return _by_class(
         _in_memory(source), split, settings["size"], None if settings["augmentation"] == "none" else warp
     )
+
+
+def split_classes(count: int, seed: int) -> list[np.ndarray]:
+    """Three fifths of the classes to train on, one fifth to validate, one fifth novel, drawn by `seed`.
+
+    >>> [len(part) for part in split_classes(17, seed=0)]
+    [10, 3, 4]
+    """
+    return np.split(np.random.default_rng(seed).permutation(count), [count * 3 // 5, count * 4 // 5])
 
 
 def _by_class(
@@ -138,4 +164,11 @@ def _in_memory(source: Any) -> ArraySource:
     return ArraySource(images, source.labels, source.classes)
 
 
-SOURCES = {"birds": _birds, "omniglot": _omniglot, "vinyals": _vinyals, "folder": _folder, "tfds": _tfds}
+SOURCES = {
+    "alphabets": _alphabets,
+    "birds": _birds,
+    "folder": _folder,
+    "omniglot": _omniglot,
+    "tfds": _tfds,
+    "vinyals": _vinyals,
+}

@@ -129,6 +129,87 @@ def aligned_cosine(anchors: tuple[jax.Array, jax.Array], others: tuple[jax.Array
     return jnp.where(some, jnp.matmul(x, y.T, precision=EXACT) / jnp.where(some, shared, 1.0), 0.0)
 
 
+def joined_parts(parts: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """The parts of an image as one vector of length one, `e = [sqrt(m_k) z_k / |z_k|]_k / sqrt(sum_k m_k)`.
+
+    Its dot product with another is `sum_k sqrt(m_k m'_k) cos(z_k, z'_k) / sqrt(sum_k m_k sum_k m'_k)`: a sum over
+    parts too, but one that any index of vectors can search, and in which a part that one image lacks counts as
+    unlike, where `aligned_cosine` leaves it out.
+
+    Args:
+        parts: part vectors [B,K,D], `z`, and their presence [B,K] >= 0, `m`.
+
+    Returns:
+        f32 [B,K D], of length one where every part that is there has a direction; zero, without gradient, where the
+        presences sum to less than 1e-6.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> vectors, presence = jnp.array([[[3.0, 0.0], [0.0, 2.0]]]), jnp.array([[1.0, 0.0]])
+        >>> joined_parts((vectors, presence)).tolist()
+        [[1.0, 0.0, 0.0, 0.0]]
+
+    Source: this project; of one presence for all parts, the concatenated part descriptors of PCB (Sun et al. 2018).
+    """
+    vectors, presence = parts
+    check_shapes("joined_parts", vectors=(vectors, "B K D"), presence=(presence, "B K"))
+    presence = presence.astype(jnp.float32)
+    total = jnp.sum(presence, axis=1, keepdims=True)
+    some = total > SMALLEST_PRESENCE
+    share = jnp.where(some, presence / jnp.where(some, total, 1.0), 0.0)
+    counts = share > SMALLEST_PRESENCE
+    weight = jnp.where(counts, jnp.sqrt(jnp.where(counts, share, 1.0)), 0.0)
+    return (weight[..., None] * unit(vectors)).reshape(len(vectors), -1)
+
+
+def best_match_cosine(anchors: tuple[jax.Array, jax.Array], others: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """How well each part of either image is found anywhere in the other, whatever its index.
+
+        s_ij = 1/2 sum_k p_ik max_l cos(z_ik, z'_jl) + 1/2 sum_l p'_jl max_k cos(z_ik, z'_jl),   p = m / sum m
+
+    Costs [b,B,K,L] cosines, of the parts or locations of each pair; those of absent ones (presence under 1e-6) are
+    not matched.
+
+    Args:
+        anchors: vectors [b,K,D], `z`, and their presence [b,K] >= 0, `m`.
+        others: vectors [B,L,D], `z'`, and their presence [B,L] >= 0, `m'`.
+
+    Returns:
+        f32 [b,B] in [-1, 1], to 1e-6; 0 where an image has nothing.
+
+    Raises:
+        ValueError: shapes that do not agree.
+
+    Example:
+        >>> one = jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), jnp.ones((1, 2))
+        >>> turned = jnp.array([[[0.0, 2.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]), jnp.ones((2, 2))
+        >>> best_match_cosine(one, turned).tolist()
+        [[1.0, 0.75]]
+
+    Source: the sum of best matches of sets of local features, as in match kernels (Tolias, Avrithis and Jegou 2013)
+    with the best match for the kernel, averaged both ways.
+    """
+    (z, m), (z2, m2) = anchors, others
+    check_shapes("best_match_cosine", anchors=(z, "b K D"), presence=(m, "b K"))
+    check_shapes("best_match_cosine", vectors=(z, "b K D"), others=(z2, "B L D"), presence=(m2, "B L"))
+    m, m2 = m.astype(jnp.float32), m2.astype(jnp.float32)
+    cosines = jnp.einsum("bkd,jld->bjkl", unit(z), unit(z2), precision=EXACT)
+    here, there = (weight > SMALLEST_PRESENCE for weight in (m, m2))
+    found = jnp.where(there[None, :, None], cosines, -1.0).max(3)  # [b,B,K]
+    back = jnp.where(here[:, None, :, None], cosines, -1.0).max(2)  # [b,B,L]
+    p, p2 = (_shares(weight) for weight in (m, m2))
+    total = jnp.einsum("bk,bjk->bj", p, found) + jnp.einsum("jl,bjl->bj", p2, back)
+    return jnp.where(here.any(1)[:, None] & there.any(1), 0.5 * total, 0.0)
+
+
+def _shares(presence: jax.Array) -> jax.Array:
+    """Presences [B,K] as shares that sum to one; zeros where nothing is there."""
+    total = presence.sum(1, keepdims=True)
+    return jnp.where(total > SMALLEST_PRESENCE, presence / jnp.maximum(total, SMALLEST_PRESENCE), 0.0)
+
+
 def masked_logsumexp(values: jax.Array, counts: jax.Array) -> jax.Array:
     """`log sum_j exp(x_ij)` over the columns of [b,B] that count; -1e30, without gradient, where none does.
 

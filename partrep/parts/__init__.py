@@ -5,6 +5,7 @@ from partrep.parts.ca_stream import CaStreamPooling
 from partrep.parts.exclusive import Exclusive
 from partrep.parts.gap import Gap
 from partrep.parts.landmarks import Landmarks
+from partrep.parts.locations import Locations
 from partrep.parts.prototypes import Prototypes
 from partrep.parts.regions import Regions
 from partrep.parts.slots import Slots
@@ -15,6 +16,7 @@ METHODS = {
     "exclusive": Exclusive,
     "gap": Gap,
     "landmarks": Landmarks,
+    "locations": Locations,
     "prototypes": Prototypes,
     "regions": Regions,
     "slots": Slots,

@@ -303,6 +303,17 @@ class FewshotPage(RunPage):
 
 
 @dataclasses.dataclass(frozen=True)
+class MetricPage(RunPage):
+    """Everything the report of metric learning shows.
+
+    Attributes:
+        matches: queries drawn beside the images that they find; `failures` are those whose first is of another class.
+    """
+
+    matches: tuple[EpisodePicture, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassifyPage(RunPage):
     """Everything the report of a classifier shows.
 

@@ -17,6 +17,7 @@ from partrep.report.content import (
     Discovery,
     EpisodePicture,
     FewshotPage,
+    MetricPage,
     Page,
     RunPage,
 )
@@ -26,14 +27,29 @@ OVERVIEW = 6  # images shown with all their parts above the gallery
 MOST_PANELS = 9  # learning curves shown before "more"
 
 
-def write_report(path: pathlib.Path, page: FewshotPage | ClassifyPage) -> pathlib.Path:
+def write_report(path: pathlib.Path, page: RunPage) -> pathlib.Path:
     """Writes the report of one run to `path` (through a temporary file beside it) and returns the path."""
-    return write_page(path, render_classify(page) if isinstance(page, ClassifyPage) else render_fewshot(page))
+    return write_page(path, render_report(page))
 
 
 def write_compare(path: pathlib.Path, page: ComparePage) -> pathlib.Path:
     """Writes the comparison of presets and seeds to `path` and returns the path."""
     return write_page(path, render_compare(page))
+
+
+def render_report(page: RunPage) -> str:
+    """Returns the report of one run as HTML, by the kind of its page."""
+    if isinstance(page, ClassifyPage):
+        return render_classify(page)
+    if isinstance(page, MetricPage):
+        return render_metric(page)
+    assert isinstance(page, FewshotPage)
+    return render_fewshot(page)
+
+
+def render_metric(page: MetricPage) -> str:
+    """Returns the report of metric learning as HTML."""
+    return _render_run("metric.html.j2", page, matches=_cards(page.matches, False, page.part_names, "Query"))
 
 
 def render_fewshot(page: FewshotPage) -> str:

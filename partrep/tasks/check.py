@@ -15,6 +15,7 @@ from partrep.train.stages import Stage, check_stages
 from partrep.train.state import TrainState, Tree
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+BEST = ("validation/accuracy", "validation/map@r")
 LEAST = {
     "seed": 0,
     "world": 0,
@@ -44,7 +45,7 @@ def check_numbers(config: Mapping[str, Any]) -> None:
             raise UserError(f"config.{path} is {value}; expected at least {least}")
         if path.endswith("seed") and value >= 2**32:
             raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
-    if not 0 <= config["label_smoothing"] < 1:
+    if not 0 <= config.get("label_smoothing", 0.0) < 1:
         raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
     check_best(config["train"])
     if config["dtype"] not in DTYPES:
@@ -54,8 +55,8 @@ def check_numbers(config: Mapping[str, Any]) -> None:
 def check_best(train: Mapping[str, Any]) -> None:
     """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes."""
     best = train.get("best", "")
-    if best and best != "validation/accuracy":
-        raise UserError(f"config.train.best is {best!r}; expected '' or 'validation/accuracy'")
+    if best and best not in BEST:
+        raise UserError(f"config.train.best is {best!r}; expected '' or {' or '.join(map(repr, BEST))}")
     if best and not train.get("validate_every"):
         raise UserError("config.train.best needs validations; expected --config.train.validate_every=STEPS besides")
 

@@ -25,6 +25,7 @@ class Standardised(nn.Module):
 
     Attributes:
         width: M >= 1, entries of a part's code; none: D, with nothing learned.
+        shared: whether all parts have one matrix, mean and spread: for parts that are the same thing at other places.
         epsilon: > 0, added to the variance: entries of parts that hardly exist stay small.
 
     Call:
@@ -47,6 +48,7 @@ class Standardised(nn.Module):
     """
 
     width: int | None = None
+    shared: bool = False
     epsilon: float = 1e-6
     affine = True
 
@@ -57,10 +59,11 @@ class Standardised(nn.Module):
             raise UserError(f"standardised: width {self.width}, epsilon {self.epsilon}; expected positive ones")
         vectors = vectors.astype(jnp.float32)
         if self.width is not None:
-            shape = (*vectors.shape[1:], self.width)
+            shape = (1 if self.shared else vectors.shape[1], vectors.shape[2], self.width)
             kernel = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
-            vectors = jnp.einsum("bkd,kdm->bkm", vectors, self.param("projection", kernel, shape))
-        flat = vectors.reshape(vectors.shape[0], -1)
+            projection = self.param("projection", kernel, shape)
+            vectors = vectors @ projection[0] if self.shared else jnp.einsum("bkd,kdm->bkm", vectors, projection)
+        flat = vectors.reshape(-1, vectors.shape[2]) if self.shared else vectors.reshape(vectors.shape[0], -1)
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,

@@ -1,0 +1,164 @@
+"""Do images of new classes find their like by their parts, and can one see which part matched?
+
+    python -m launch.main --config=configs/metric.py                      parts on the embedded birds, no download
+    python -m launch.main --config=configs/metric.py:global               the same network, one vector an image
+    python -m launch.main --config=configs/metric.py:parts,source=alphabets --config.data.dir=DIR
+                                                                          Omniglot, alphabets held out
+    python -m launch.main --config=configs/metric.py:parts,source=photos --config.data.dir=DIR \\
+        --config.pretrained.weights=FILE --config.pretrained.family=mobilenetv2
+                                                                          photos in class folders, classes held out
+Presets: parts (each part meets the same part; default), joined (parts side by side as one vector), global (one vector
+an image), dense (cells of a fixed grid, each meets the one most like it).
+Keys: source=birds|alphabets|photos; loss=multi_similarity|supervised_contrastive|contrastive|triplet|circle|smooth_ap|
+histogram_ap|normalised_softmax|cosface|arcface|proxy_anchor|proxy_nca|soft_triple (the last six have a vector a class
+and compare with all parts side by side, so that dense has none of them); level=standard|easy|hard (birds).
+Fields of a loss are flags, as in --config.loss.margin=0.2; `losses` weighs terms on the parts.
+
+Batches have `stages.metric.classes` classes with `examples` images each. Classes are disjoint: of birds 196 to train
+on, 49 to choose settings with, 98 to report; of Omniglot 25, 5 and 20 alphabets; of photos three, one and one fifth of
+the classes.
+Explanation: of parts and joined level 1: what each part adds to the similarity of two images sums to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common, fewshot
+
+# Usual settings of each loss, where they differ from the function's.
+LOSSES: dict[str, dict[str, Any]] = {
+    "multi_similarity": {},
+    "supervised_contrastive": {},
+    "contrastive": {},
+    "triplet": dict(mining="semi-hard"),
+    "circle": {},
+    "smooth_ap": {},
+    "histogram_ap": {},
+    "normalised_softmax": {},
+    "cosface": {},
+    "arcface": {},
+    "proxy_anchor": {},
+    "proxy_nca": {},
+    "soft_triple": dict(centres=2, centre_spread=0.2),
+}
+KEYS = {
+    "source": ("birds", "alphabets", "photos"),
+    "loss": tuple(LOSSES),
+    "level": ("standard", "easy", "hard"),
+}
+PROXIES = ("normalised_softmax", "cosface", "arcface", "proxy_anchor", "proxy_nca", "soft_triple")
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """The configuration of a preset."""
+    preset, smoke, keys = common.parse(argument, list(PRESETS), KEYS)
+    config = _base(keys["loss"])
+    SOURCES[keys["source"]](config, keys)
+    PRESETS[preset](config)
+    config.preset = preset + ("-smoke" if smoke else "")
+    return _smoke(config) if smoke else config
+
+
+def _base(loss: str) -> ConfigDict:
+    """Everything but the data, the network and what is compared."""
+    return ConfigDict(dict(
+        task="metric",
+        preset="",
+        seed=0,
+        dtype="auto",
+        data=dict(),
+        model=dict(),
+        start="",
+        comparison="",
+        loss=dict(name=loss, **LOSSES[loss]),
+        losses=dict.fromkeys(fewshot.PART_LOSSES, 0.0),
+        stages=dict(metric=dict(steps=600, classes=16, examples=4, trainable=".*", optimizer=dict())),
+        train=common.training(),
+        evaluation=dict(batch_size=98, discovery_images=490, pictures=6),
+    ))  # fmt: skip
+
+
+def _rates(config: ConfigDict, *multipliers: tuple[str, float]) -> tuple[tuple[str, float], ...]:
+    """What learns at another rate; proxies fast, since they start at random and each batch has few of the classes."""
+    return (*multipliers, ("proxies", 10.0)) if config.loss.name in PROXIES else multipliers
+
+
+def _birds(config: ConfigDict, keys: dict[str, str]) -> None:
+    config.data = dict(name="birds", world=100, level=keys["level"], size=64, images=(100, 20, 30))
+    config.model.backbone = fewshot.BACKBONES["patchnet"]
+    config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
+    config.losses.spread = 0.5
+    config.stages.metric.optimizer = common.muon_one_cycle(6e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
+
+
+def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
+    warp = dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025)
+    config.data = dict(name="alphabets", dir="", size=28, stored=35, class_seed=0, warp=warp)
+    config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
+    config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
+    config.losses.spread = 2.0
+    config.stages.metric.update(steps=1000, classes=24)
+    config.stages.metric.optimizer = common.muon_one_cycle(3e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
+
+
+def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
+    warp = dict(flip=0.5, scale=(1.0, 1.3), shift=0.1)
+    config.data = dict(
+        name="photos", source="folder", dir="", test="", size=224, drop_copies=False, class_seed=0, warp=warp, cache=""
+    )
+    config.pretrained = dict(weights="", family="")
+    config.model.method = dict(name="landmarks", parts=8, temperature=2.0, background=False)
+    config.start = "clusters"
+    config.stages.metric.update(steps=300, classes=8, examples=8)
+    config.stages.metric.optimizer = common.one_cycle(3e-3)
+    config.stages.metric.optimizer.multipliers = _rates(config, ("model/method/.*", 0.1))
+
+
+SOURCES = {"birds": _birds, "alphabets": _alphabets, "photos": _photos}
+WIDTHS = {"birds": 16, "alphabets": 16, "photos": 64}
+"""Entries of the code of one of eight parts."""
+
+
+def _parts(config: ConfigDict) -> None:
+    config.comparison = "aligned"
+    config.model.bottleneck = dict(name="standardised", width=WIDTHS[config.data.name], shared=False)
+
+
+def _joined(config: ConfigDict) -> None:
+    _parts(config)
+    config.comparison = "joined"
+
+
+def _global(config: ConfigDict) -> None:
+    """One vector as long as those of eight parts together."""
+    _without_parts(config, name="gap")
+    config.comparison = "embedding"
+    config.model.bottleneck = dict(name="standardised", width=8 * WIDTHS[config.data.name], shared=False)
+
+
+def _dense(config: ConfigDict) -> None:
+    _without_parts(config, name="locations", cells=7)
+    config.comparison = "best_match"
+    config.model.bottleneck = dict(name="standardised", width=WIDTHS[config.data.name], shared=True)
+
+
+def _without_parts(config: ConfigDict, **method: Any) -> None:
+    config.model.method = dict(method)
+    config.start = ""
+    config.losses.spread = 0.0
+    config.stages.metric.optimizer.multipliers = _rates(config)
+
+
+PRESETS = {"parts": _parts, "joined": _joined, "global": _global, "dense": _dense}
+
+
+def _smoke(config: ConfigDict) -> ConfigDict:
+    config.stages.metric.update(steps=4, classes=4, examples=2)
+    config.train.checkpoint_every = 2
+    if config.data.name == "birds":
+        config.data.images = (4, 4, 2)
+    config.evaluation.update(discovery_images=16, pictures=1)
+    return config
