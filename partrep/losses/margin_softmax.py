@@ -136,7 +136,7 @@ def arcface(
 
     Source: ArcFace (Deng et al. 2019), equation 3, m = 0.5, s = 64.
     Departures: the paper leaves `t + m > pi` open. The authors' code takes `cos t - m sin m` there, which jumps (at
-    m = 0.5 from -1 to -1.117); gradients are the same, and so are values up to `t = pi - m`. Another well-known
+    m = 0.5 from -1 to -1.117) and has the same slope; up to `t = pi - m` both are the same. Another well-known
     library takes degrees, and lets the cosine rise again. The sine is the length of `x - cos(t) w`, exact near 0
     and pi, where the root of `1 - cos^2` loses its digits and has no gradient.
     """

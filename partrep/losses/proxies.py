@@ -45,7 +45,7 @@ def proxy_nca(
 
     Source: Movshovitz-Attias et al. (2017), No fuss distance metric learning using proxies, s = 1.
     Departures: none; well-known codes keep the own proxy in the sum. With it (ProxyNCA++, Teh et al. 2020, s = 9) this
-    is `normalised_softmax` with temperature `1 / (2 s)`; the code that most comparisons use has proxies of length 3 and
+    is `normalised_softmax` with temperature `1 / (2 s)`; a popular reimplementation has proxies of length 3 and
     embeddings of length 1, which is its temperature 1/6, and smooths labels.
     """
     check_positive("proxy_nca", scale=scale)

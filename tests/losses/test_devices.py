@@ -8,6 +8,7 @@ SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from partrep.losses import alignment, class_orthonormality, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
+from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
 
@@ -24,6 +25,8 @@ params = {"kernel": rng.normal(size=(5, 3)).astype(np.float32), "prototypes": np
 
 def losses(params, b):
     d, where, maps = b["scores"] * params["prototypes"].sum(), b["where"], [b[n].transpose(0, 3, 1, 2) for n in ("first", "second")]
+    p = params["kernel"].T
+    centres = jnp.stack([p, p[::-1]], axis=1)
     return {
         "cluster": mean_where(cluster(d, classes, b["labels"]), where),
         "recombination": recombination(d, b["scores"]),
@@ -32,6 +35,17 @@ def losses(params, b):
         "group_dro": group_dro(d.mean(1), b["labels"], np.full(3, 1 / 3, np.float32), 0.5, where)[0],
         "tanh_presence": tanh_presence(0.2 * d, where),
         "wrong_class_l1": wrong_class_l1(params["kernel"], classes),
+        "normalised_softmax": mean_where(normalised_softmax(d, p, b["labels"], where=where), where),
+        "cosface": mean_where(cosface(d, p, b["labels"], where=where), where),
+        "arcface": mean_where(arcface(d, p, b["labels"], where=where), where),
+        "proxy_nca": 2 + mean_where(proxy_nca(d, p, b["labels"], where=where), where),
+        "proxy_anchor": proxy_anchor(d, p, b["labels"], where=where),
+        "soft_triple": mean_where(soft_triple(d, centres, b["labels"], where=where), where),
+        "centre_spread": centre_spread(centres),
+        "smooth_ap": smooth_ap(params["kernel"].sum() + d, b["labels"], 0.1, where),
+        "smooth_ap in blocks": smooth_ap(params["kernel"].sum() + d, b["labels"], 0.1, where, block=3),
+        "histogram_ap": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where),
+        "histogram_ap in blocks": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where, block=3),
         "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
 
