@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from partrep.losses import alignment, class_orthonormality, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
+from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, supervised_contrastive, triplet
 
 assert jax.device_count() == 4
 rng = np.random.default_rng(0)
@@ -34,6 +35,18 @@ def losses(params, b):
         "wrong_class_l1": wrong_class_l1(params["kernel"], classes),
         "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
+
+def pair_losses(params, b, block):
+    x, rest = b["scores"] * params["kernel"][:, 0], (b["labels"] % 2, b["where"])
+    parts = b["features"].reshape(8, 4, 3) * params["kernel"][0], b["features"].reshape(8, 4, 3)[..., 0]
+    return {
+        "contrastive": contrastive(x, rest[0], where=rest[1], block=block),
+        "supervised_contrastive": supervised_contrastive(x, rest[0], where=rest[1], block=block),
+        "of parts": supervised_contrastive(parts, rest[0], where=rest[1], similarity=aligned_cosine, block=block),
+        "nt_xent": nt_xent(x, x[::-1], where=rest[1], block=block),
+        "multi_similarity": multi_similarity(x, rest[0], where=rest[1], block=block),
+        "circle": circle(x, rest[0], where=rest[1], block=block),
+    } | {m: triplet(x, rest[0], mining=m, where=rest[1], block=block) for m in ("all", "semi_hard", "hard")}
 
 def everything(params, b):
     found = push.update(push.start(5, 3), b["features"], params["prototypes"], classes, b["labels"], b["ids"], b["where"])
