@@ -37,16 +37,19 @@ def losses(params, b):
     }
 
 def pair_losses(params, b, block):
-    x, rest = b["scores"] * params["kernel"][:, 0], (b["labels"] % 2, b["where"])
-    parts = b["features"].reshape(8, 4, 3) * params["kernel"][0], b["features"].reshape(8, 4, 3)[..., 0]
+    options = {"labels": b["labels"] % 2, "where": b["where"], "block": block}
+    x, z = b["scores"] * params["kernel"][:, 0], b["features"].reshape(8, 4, 3)
     return {
-        "contrastive": contrastive(x, rest[0], where=rest[1], block=block),
-        "supervised_contrastive": supervised_contrastive(x, rest[0], where=rest[1], block=block),
-        "of parts": supervised_contrastive(parts, rest[0], where=rest[1], similarity=aligned_cosine, block=block),
-        "nt_xent": nt_xent(x, x[::-1], where=rest[1], block=block),
-        "multi_similarity": multi_similarity(x, rest[0], where=rest[1], block=block),
-        "circle": circle(x, rest[0], where=rest[1], block=block),
-    } | {m: triplet(x, rest[0], mining=m, where=rest[1], block=block) for m in ("all", "semi_hard", "hard")}
+        "contrastive": contrastive(x, **options),
+        "supervised_contrastive": supervised_contrastive(x, **options),
+        "of parts": supervised_contrastive((z * params["kernel"][0], z[..., 0]), similarity=aligned_cosine, **options),
+        "nt_xent": nt_xent(x, x[::-1], where=b["where"], block=block),
+        "multi_similarity": multi_similarity(x, **options),
+        "circle": circle(x, **options),
+    } | {mining: triplet(x, mining=mining, **options) for mining in ("all", "semi_hard", "hard")}
+
+def pairs(params, b):
+    return [jax.value_and_grad(lambda p: (lambda found: (sum(found.values()), found))(pair_losses(p, b, n)), has_aux=True)(params) for n in (None, 3)]
 
 def everything(params, b):
     found = push.update(push.start(5, 3), b["features"], params["prototypes"], classes, b["labels"], b["ids"], b["where"])
@@ -62,6 +65,10 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 jax.tree.map(np.testing.assert_array_equal, one[2], four[2])
 values = [float(x) for x in one[0].values()]
 assert min(values) > 0
+one, four = jax.jit(pairs)(params, jax.device_put(batch, jax.devices()[0])), jax.jit(pairs)(params, placed)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (one[0], one[0]), (four[0], four[1]))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one[0], one[1])
+assert min(float(x) for x in one[0][0][1].values()) > 0
 print("same")
 """
 
