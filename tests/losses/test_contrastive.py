@@ -141,3 +141,5 @@ def test_mistakes_are_named():
         supervised_contrastive(x, labels, 0.0)
     with pytest.raises(ValueError, match=r"nt_xent: second has shape \(3, 2\); expected \(4, 2\)"):
         nt_xent(x, x[:3])
+    with pytest.raises(ValueError, match=r"nt_xent: where has shape \(8,\); expected \[B\] with B=4"):
+        nt_xent(x, x, where=jnp.ones(8, bool))
