@@ -174,12 +174,11 @@ def nt_xent(
     Departures: none. With more than two views of an image pytorch-metric-learning leaves the other positives out of
     each denominator; `supervised_contrastive` keeps them.
     """
-    images = len(jax.tree.leaves(first)[0])
-    check_shapes("nt_xent", where=(where, "B"))
+    images = jnp.arange(len(jax.tree.leaves(first)[0]))
+    check_shapes("nt_xent", images=(images, "B"), where=(where, "B"))
     for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         if jnp.shape(one) != jnp.shape(other):
             raise ValueError(f"nt_xent: second has shape {jnp.shape(other)}; expected {jnp.shape(one)} as first")
     views = jax.tree.map(lambda *pair: jnp.concatenate(pair), first, second)
-    labels = jnp.tile(jnp.arange(images), 2)
     where = None if where is None else jnp.tile(jnp.asarray(where, bool), 2)
-    return supervised_contrastive(views, labels, temperature, where, similarity, block)
+    return supervised_contrastive(views, jnp.tile(images, 2), temperature, where, similarity, block)

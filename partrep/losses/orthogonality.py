@@ -5,18 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from partrep.losses.pairs import unit
 from partrep.shapes import check_shapes
-
-SMALLEST_NORM = 1e-6
 
 
 def _cosines(x: jax.Array) -> jax.Array:
     """Cosines between the rows of [...,K,D], with zeros on the diagonal and for rows shorter than 1e-6."""
-    x = x.astype(jnp.float32)
-    squared = jnp.sum(x * x, axis=-1, keepdims=True)
-    real = squared > SMALLEST_NORM**2
-    unit = jnp.where(real, x, 0.0) * jax.lax.rsqrt(jnp.where(real, squared, 1.0))
-    gram = jnp.einsum("...kd,...ld->...kl", unit, unit, precision=jax.lax.Precision.HIGHEST)
+    rows = unit(x)
+    gram = jnp.einsum("...kd,...ld->...kl", rows, rows, precision=jax.lax.Precision.HIGHEST)
     return gram * (1.0 - jnp.eye(x.shape[-2]))
 
 

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from partrep.losses.pairs import Similarity, check_choice, cosine, over_anchors, ratio
 
+LARGEST = 2**31 - 1
+
 
 def triplet(
     embeddings: Any,
@@ -68,13 +70,15 @@ def triplet(
     return ratio(*over_anchors("triplet", terms, embeddings, labels, where, similarity, block))
 
 
-def _sorted(
-    keys: jax.Array, positive: jax.Array, negative: jax.Array, ties: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Rows in ascending order of `keys`, then of `ties`; columns that are neither kind lie anywhere."""
-    kinds = (positive.astype(jnp.int32), negative.astype(jnp.int32))
-    row, _, positive, negative = jax.lax.sort((keys, ties.astype(jnp.int32), *kinds), dimension=1, num_keys=2)
-    return row, positive, negative
+def _ordered(x: jax.Array) -> jax.Array:
+    """int32 in the same order as f32 `x`, equal zeros included: integers sort several times faster on a CPU."""
+    bits = jax.lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.int32)
+    return jnp.where(bits < 0, bits ^ LARGEST, bits)
+
+
+def _rank(row: jax.Array, values: jax.Array) -> jax.Array:
+    """How many entries of each sorted row [b,B] are below each of the values [b,B]."""
+    return jax.vmap(jnp.searchsorted)(row, values)
 
 
 def _all(
@@ -86,27 +90,30 @@ def _all(
     So the sum is linear in the similarities, with counts as weights, which are constant between two orders.
     """
     chosen = positive | negative
-    keys = jnp.where(chosen, s - jnp.where(positive, half, 0.0), 0.0)
-    middle = jnp.sum(keys, axis=1) / jnp.maximum(chosen.sum(1), 1)  # weights sum to 0: it cancels, and saves digits
-    keys = jnp.where(chosen, keys - jax.lax.stop_gradient(middle)[:, None], 0.0)
-    row, is_positive, is_negative = _sorted(keys, positive, negative, ties=positive)  # equal keys cost nothing
-    positives_before = jnp.cumsum(is_positive, axis=1)
-    negatives_after = is_negative.sum(1, keepdims=True) - jnp.cumsum(is_negative, axis=1)
-    weights = (is_negative * positives_before - is_positive * negatives_after).astype(jnp.float32)
-    nonzero = (is_positive * negatives_after).sum(1)
-    return (weights * row).sum(1), positive.sum(1) * negative.sum(1), nonzero
+    keys = s - jnp.where(positive, half, 0.0)
+    # The last bit says the kind. Negatives come first where keys are equal, up to that bit, which costs nothing.
+    packed = jnp.where(chosen, (_ordered(keys) & ~1) | positive, LARGEST)
+    row = jnp.sort(packed, axis=1)
+    rank, is_positive = _rank(row, packed), row & 1
+    positives_before = jnp.take_along_axis(jnp.cumsum(is_positive, axis=1) - is_positive, rank, axis=1)
+    negatives_after = negative.sum(1, keepdims=True) - (rank - positives_before)
+    weights = jnp.where(negative, positives_before, 0) - jnp.where(positive, negatives_after, 0)
+    middle = jnp.sum(jnp.where(chosen, keys, 0.0), axis=1) / jnp.maximum(chosen.sum(1), 1)
+    keys = keys - jax.lax.stop_gradient(middle)[:, None]  # weights sum to 0, so that this cancels; it saves digits
+    nonzero = jnp.where(positive, negatives_after, 0).sum(1)
+    return (weights * keys).sum(1), positive.sum(1) * negative.sum(1), nonzero
 
 
 def _semi_hard(
     s: jax.Array, positive: jax.Array, negative: jax.Array, half: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Each anchor's sum over positives with the last negative before them in the sorted row, and their numbers."""
-    row, is_positive, is_negative = _sorted(s, positive, negative, ties=negative)  # an equal negative is not farther
-    columns = jnp.where(is_negative == 1, jnp.arange(s.shape[1]), -1)
-    nearest = jax.lax.cummax(columns, axis=1)
-    found = (is_positive == 1) & (nearest >= 0)
-    gap = row - jnp.take_along_axis(row, jnp.maximum(nearest, 0), axis=1)
-    cost = jnp.where(found, jax.nn.relu(half - gap), 0.0)
+    """Each anchor's sum over positives with the first negative below them in the sorted row, and their numbers."""
+    keys = jnp.where(negative, _ordered(s), LARGEST)
+    order = jnp.argsort(keys, axis=1)
+    below = _rank(jnp.take_along_axis(keys, order, axis=1), _ordered(s))  # negatives strictly farther
+    found = positive & (below > 0)
+    nearest = jnp.take_along_axis(order, jnp.maximum(below - 1, 0), axis=1)
+    cost = jnp.where(found, jax.nn.relu(half + jnp.take_along_axis(s, nearest, axis=1) - s), 0.0)
     return cost.sum(1), found.sum(1), (cost > 0).sum(1)
 
 

@@ -11,6 +11,7 @@ from partrep.losses import alignment, class_orthonormality, cluster, group_dro, 
 from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
+from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, supervised_contrastive, triplet
 
 assert jax.device_count() == 4
 rng = np.random.default_rng(0)
@@ -49,6 +50,21 @@ def losses(params, b):
         "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
 
+def pair_losses(params, b, block):
+    options = {"labels": b["labels"] % 2, "where": b["where"], "block": block}
+    x, z = b["scores"] * params["kernel"][:, 0], b["features"].reshape(8, 4, 3)
+    return {
+        "contrastive": contrastive(x, **options),
+        "supervised_contrastive": supervised_contrastive(x, **options),
+        "of parts": supervised_contrastive((z * params["kernel"][0], z[..., 0]), similarity=aligned_cosine, **options),
+        "nt_xent": nt_xent(x, x[::-1], where=b["where"], block=block),
+        "multi_similarity": multi_similarity(x, **options),
+        "circle": circle(x, **options),
+    } | {mining: triplet(x, mining=mining, **options) for mining in ("all", "semi_hard", "hard")}
+
+def pairs(params, b):
+    return [jax.value_and_grad(lambda p: (lambda found: (sum(found.values()), found))(pair_losses(p, b, n)), has_aux=True)(params) for n in (None, 3)]
+
 def everything(params, b):
     found = push.update(push.start(5, 3), b["features"], params["prototypes"], classes, b["labels"], b["ids"], b["where"])
     near = push.update_neighbours(push.start_neighbours(5), b["features"], params["prototypes"], b["labels"], b["ids"], b["where"])
@@ -63,6 +79,10 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 jax.tree.map(np.testing.assert_array_equal, one[2], four[2])
 values = [float(x) for x in one[0].values()]
 assert min(values) > 0
+one, four = jax.jit(pairs)(params, jax.device_put(batch, jax.devices()[0])), jax.jit(pairs)(params, placed)
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (one[0], one[0]), (four[0], four[1]))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one[0], one[1])
+assert min(float(x) for x in one[0][0][1].values()) > 0
 print("same")
 """
 

@@ -24,12 +24,17 @@ INPUTS = {
     "dip_i": (jnp.ones((2, 4), jnp.bfloat16),),
     "dip_ii": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "alignment": (ASSIGNMENT, ASSIGNMENT),
+    **{
+        name: (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0]))
+        for name in ("circle", "contrastive", "multi_similarity", "supervised_contrastive", "triplet")
+    },
     "cluster": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),
     "equivariance": (ASSIGNMENT, ASSIGNMENT),
     "gaussian_kl": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "group_dro": (jnp.ones(2, jnp.bfloat16), jnp.array([0, 1]), jnp.full(2, 0.5)),
     "histogram_ap": (VECTORS, LABELS),
     "normalised_softmax": (VECTORS, VECTORS, LABELS),
+    "nt_xent": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "occurrence": (ASSIGNMENT[:, :, 0, 0], jnp.full((3, 2), 0.5)),
     "orthogonality": (jnp.ones((2, 3, 4), jnp.bfloat16),),
     "part_decorrelation": (jnp.ones((2, 3, 4), jnp.bfloat16),),
