@@ -4,9 +4,11 @@ from partrep.parts.assigned import Assigned
 from partrep.parts.ca_stream import CaStreamPooling
 from partrep.parts.exclusive import Exclusive
 from partrep.parts.gap import Gap
+from partrep.parts.gem import Gem
 from partrep.parts.landmarks import Landmarks
 from partrep.parts.prototypes import Prototypes
 from partrep.parts.regions import Regions
+from partrep.parts.rmac import Rmac
 from partrep.parts.slots import Slots
 
 METHODS = {
@@ -14,8 +16,10 @@ METHODS = {
     "ca_stream": CaStreamPooling,
     "exclusive": Exclusive,
     "gap": Gap,
+    "gem": Gem,
     "landmarks": Landmarks,
     "prototypes": Prototypes,
     "regions": Regions,
+    "rmac": Rmac,
     "slots": Slots,
 }
