@@ -285,6 +285,37 @@ def peak_assignment(similarity: jax.Array) -> jax.Array:
     return jax.nn.one_hot(jnp.argmax(flat, axis=-1), flat.shape[-1]).reshape(similarity.shape)
 
 
+def gem(features: jax.Array, power: jax.Array | float = 3.0, least: float = 1e-6) -> jax.Array:
+    """Generalised-mean pooling, `v_d = ((1/N) sum_n max(z_nd, least)^p)^(1/p)`.
+
+    Args:
+        features: [B,h,w,D], `z`; what is below `least` counts as `least`, so use them after a ReLU.
+        power: `p` > 0, one number or [D]; 1 is the mean, and large ones come near the maximum.
+        least: > 0.
+
+    Returns:
+        f32 [B,D] > 0.
+
+    Raises:
+        ValueError: features without four axes, a power of another shape, `least` not above 0.
+
+    Example:
+        >>> gem(jnp.array([[[[1.0], [7.0]]]]), 1.0).round(3).tolist(), gem(jnp.array([[[[1.0], [7.0]]]]), 2.0).tolist()
+        ([[4.0]], [[5.0]])
+
+    Source: Radenovic, Tolias and Chum, Fine-tuning CNN image retrieval with no human annotation, PAMI 2019, equation
+    3, with 1e-6 from their code.
+    Departures: computed from logarithms, as the powers of small features are 0 in float32 and have no gradient.
+    """
+    sizes = check_shapes("gem", features=(features, "B h w D"))
+    if jnp.ndim(power):
+        check_shapes("gem", features=(features, "B h w D"), power=(power, "D"))
+    if not least > 0:
+        raise ValueError(f"gem: least {least}; expected above 0")
+    logs = jnp.log(jnp.maximum(features.astype(jnp.float32), least)).reshape(sizes["B"], -1, sizes["D"])
+    return jnp.exp((jax.nn.logsumexp(power * logs, axis=1) - jnp.log(logs.shape[1])) / power)
+
+
 def presence(assignment: jax.Array) -> jax.Array:
     """How much of the part is in the image: its largest share of any location, `max_n a_kn`.
 

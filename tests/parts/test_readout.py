@@ -59,6 +59,10 @@ ORACLES = {
         lambda: readout.max_minus_mean_score(ASSIGN),
     ),
     "peak_vector": (lambda z, a, k: z[a.argmax()], lambda: readout.peak_vector(Z, ASSIGN)),
+    "gem": (
+        lambda z, a, k: np.mean(np.maximum(z, 1e-6) ** 2.5, axis=0) ** (1 / 2.5),
+        lambda: jnp.repeat(readout.gem(Z, 2.5)[:, None], K, axis=1),
+    ),
     "presence": (lambda z, a, k: a.max(), lambda: readout.presence(ASSIGN)),
 }
 
@@ -125,6 +129,38 @@ def test_location_contributions_are_exact_with_the_assignment_frozen(name):
         np.testing.assert_allclose(change, contributions[:, y, x], atol=1e-5)
 
 
+def test_gem_lies_between_mean_and_maximum_and_never_dies():
+    z = jnp.maximum(Z, 0.01)
+    gem = jax.jit(readout.gem)
+    np.testing.assert_allclose(gem(z, 1.0), z.mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(gem(z, 500.0), z.max((1, 2)), rtol=1e-2)
+    powers = np.linspace(1.0, 9.0, D)
+    each = np.stack([gem(z, p)[:, d] for d, p in enumerate(powers)], axis=1)
+    np.testing.assert_allclose(jax.jit(readout.gem)(z, jnp.float32(powers)), each, rtol=1e-5)
+    # Nothing but small features: their power is 0 in float32, and the root of 0 has no gradient.
+    dead = jnp.full((1, 2, 2, 3), -1.0).at[0, 0, 0, 0].set(1e-5)
+    slopes = jax.jit(jax.value_and_grad(lambda x, p: readout.gem(x, p).sum(), argnums=(0, 1)))
+    value, gradients = slopes(dead, 12.0)
+    assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
+    np.testing.assert_allclose(gradients[0][0, 0, 0, 0], 4 ** (-1 / 12), rtol=1e-3)
+
+
+def test_gradients_of_gem_are_those_of_the_formula():
+    def formula(z, p):
+        return (np.maximum(z, 1e-6) ** p).mean((1, 2)) ** (1 / p)
+
+    z, weights, step = np.abs(FEATURES) + 0.1, RNG.normal(size=(B, D)), 1e-6
+    total = jax.jit(jax.grad(lambda x, p: jnp.sum(weights * readout.gem(x, p)), argnums=(0, 1)))
+    got = total(jnp.float32(z), 3.0)
+    for index in [(0, 0, 0, 0), (1, 2, 3, 4)]:
+        bump = np.zeros_like(z)
+        bump[index] = step
+        change = (weights * (formula(z + bump, 3.0) - formula(z - bump, 3.0))).sum() / (2 * step)
+        np.testing.assert_allclose(got[0][index], change, rtol=1e-3)
+    change = (weights * (formula(z, 3.0 + step) - formula(z, 3.0 - step))).sum() / (2 * step)
+    np.testing.assert_allclose(got[1], change, rtol=1e-3)
+
+
 def test_permuting_parts_permutes_the_read_out():
     order = jnp.array([2, 0, 1])
     moved = ASSIGN[:, order]
@@ -142,6 +178,9 @@ def test_permuting_parts_permutes_the_read_out():
         (lambda: readout.top_mean_score(ASSIGN, 21), "count 21; expected 1 to 20"),
         (lambda: readout.peak_vector(Z, ASSIGN[..., :2]), "similarity has shape"),
         (lambda: readout.centroid(ASSIGN[0]), "assignment has shape"),
+        (lambda: readout.gem(Z[0]), "features has shape"),
+        (lambda: readout.gem(Z, jnp.ones(D + 1)), r"power has shape \(7,\); expected \[D\] with D=6"),
+        (lambda: readout.gem(Z, 3.0, 0.0), "least 0.0; expected above 0"),
     ],
 )
 def test_bad_input_is_named(call, message):
