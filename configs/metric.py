@@ -33,7 +33,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "multi_similarity": {},
     "supervised_contrastive": {},
     "contrastive": {},
-    "triplet": dict(mining="semi-hard"),
+    "triplet": dict(mining="semi_hard"),
     "circle": {},
     "smooth_ap": {},
     "histogram_ap": {},

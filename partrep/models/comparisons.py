@@ -72,6 +72,14 @@ def _joined_cosine(first: Kept, second: Kept) -> jax.Array:
     return cosine(joined_parts(first), joined_parts(second))
 
 
+def _embedding(outputs: PartOutputs) -> Kept:
+    return outputs.embedding
+
+
+def _pooled(outputs: PartOutputs) -> Kept:
+    return outputs.features.astype(jnp.float32).mean((1, 2))
+
+
 def _flat(kept: jax.Array) -> jax.Array:
     return kept
 
@@ -80,8 +88,6 @@ COMPARISONS = {
     "aligned": Comparison(_parts, aligned_cosine, joined_parts, aligned_shares, "each part meets the same part"),
     "joined": Comparison(_parts, _joined_cosine, joined_parts, joined_shares, "all parts side by side as one vector"),
     "best_match": Comparison(_parts, best_match_cosine, joined_parts, None, "each part meets the one most like it"),
-    "embedding": Comparison(lambda outputs: outputs.embedding, cosine, _flat, None, "one vector, the mean of its parts"),
-    "pooled": Comparison(
-        lambda outputs: outputs.features.astype(jnp.float32).mean((1, 2)), cosine, _flat, None, "features, pooled"
-    ),
+    "embedding": Comparison(_embedding, cosine, _flat, None, "one vector, the mean of its parts"),
+    "pooled": Comparison(_pooled, cosine, _flat, None, "features, pooled"),
 }

@@ -18,8 +18,8 @@ class Locations(nn.Module):
     hangs on how the object lies in the image, so that images are compared by the best match of each cell and not
     cell by cell.
 
-    Honest explanation, with a linear head: level 1 and level 2 exactly. Not level 3. `read_out(features, assignment)` is
-    the read-out with the assignment frozen.
+    Honest explanation, with a linear head: level 1 and level 2 exactly. Not level 3. `read_out(features, assignment)`
+    is the read-out with the assignment frozen.
 
     Attributes:
         cells: on a side, 1 <= cells; K = cells^2. A map's location that a cell's edge cuts is shared by area.

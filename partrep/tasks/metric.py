@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep import UserError, losses, lookup
+from partrep import UserError, lookup, losses
 from partrep.data.classes import ClassBalanced
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from partrep import UserError, losses, lookup
+from partrep import UserError, lookup, losses
 from partrep.models.comparisons import COMPARISONS
 from partrep.tasks import metric
 from partrep.tasks.check import check_numbers, trace_stages

@@ -32,8 +32,8 @@ NOTES = {
     **{name.replace("_", " "): comparison.about for name, comparison in COMPARISONS.items()},
 }
 LEVEL = (
-    "Level 1: the numbers beside the parts are what each part adds to the similarity of the two images, and they sum to "
-    "it exactly. The regions show where a part was read; a feature there also saw its surroundings."
+    "Level 1: the numbers beside the parts are what each part adds to the similarity of the two images, and they sum "
+    "to it exactly. The regions show where a part was read; a feature there also saw its surroundings."
 )
 RESULTS_NOTE = (
     "Every image of the novel classes looks for the others of its class among all of them, itself excluded. MAP@R is "
@@ -192,7 +192,6 @@ def conclusion(rows: tuple[Result, ...]) -> str:
     elif best.difference_interval[1] < 0:
         verdict = "worse than"
     return (
-        f"Compared by {main.name} ({main.note}), the nearest image is of the same class for {main.details['R@1']} % of the "
-        f"images of new classes, MAP@R {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the same "
-        "network."
+        f"Compared by {main.name} ({main.note}), {main.details['R@1']} % of the images of new classes find one of their "
+        f"class first; MAP@R is {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the same network."
     )

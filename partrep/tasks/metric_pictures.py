@@ -30,8 +30,11 @@ def pictures(
     hits[:, -1] = False  # the query itself
     usable = hits.any(1)
     chosen = [np.flatnonzero(usable & (hits[:, 0] == right))[:count] for right in (True, False)]
-    made = [tuple(picture(sampled, comparison, kept, asked[i], ranked(order[i], hits[i])) for i in kind) for kind in chosen]
-    return made[0], made[1]
+
+    def drawn(kind: np.ndarray) -> tuple[EpisodePicture, ...]:
+        return tuple(picture(sampled, comparison, kept, asked[i], ranked(order[i], hits[i])) for i in kind)
+
+    return drawn(chosen[0]), drawn(chosen[1])
 
 
 def ranked(order: np.ndarray, hits: np.ndarray) -> np.ndarray:

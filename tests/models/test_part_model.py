@@ -160,7 +160,7 @@ def test_scores_stand_in_for_vectors():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, ca_stream, exclusive, gap, gem, landmarks, prototypes, regions, rmac, slots"),
+        ({"method": {"name": "slot"}}, "unknown part method 'slot'; known: assigned, ca_stream, exclusive, gap, gem, landmarks, locations, prototypes, regions, rmac, slots"),
         ({"backbone": {"name": "vgg"}}, "unknown backbone 'vgg'; known: cifar_resnet, conv4, convnet, convnext_tiny, mobilenetv2, patchnet, "),
         (
             {"backbone": {"name": "conv4", "width": 3}},
