@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,9 +64,8 @@ class Metric:
         variables = dict(self.model.init(streams, jnp.zeros(shape), True, method=self._entry))
         params = {"model": variables["params"]}
         if self.config["loss"]["name"] in PROXY_LOSSES:
-            kept = jax.eval_shape(lambda: self.comparison.keep(self.model.apply(
-                variables, jnp.zeros(shape), False, method=self._entry)))  # fmt: skip
-            width = jax.eval_shape(self.comparison.vector, kept).shape[1]
+            outputs = jax.eval_shape(self.outputs, {**variables, "params": params}, jnp.zeros(shape))
+            width = jax.eval_shape(lambda found: self.comparison.vector(self.comparison.keep(found)), outputs).shape[1]
             several = self.config["loss"].get("centres")
             per_class = (images.classes, several, width) if several else (images.classes, width)
             params["proxies"] = jax.random.normal(stream(key, "proxies"), per_class) * width**-0.5
@@ -127,7 +126,7 @@ def _loss(task: Metric, kept: Kept, labels: jax.Array, proxies: jax.Array | None
     settings = dict(task.config["loss"])
     name, weight = settings.pop("name"), settings.pop("centre_spread", 0.0)
     settings.pop("centres", None)
-    function = losses.LOSSES[name]
+    function = cast(Callable[..., jax.Array], losses.LOSSES[name])
     if proxies is None:
         return {"metric": (function(kept, labels, similarity=task.comparison.similarity, **settings), 1.0)}
     terms = {"metric": (function(task.comparison.vector(kept), proxies, labels, **settings).mean(), 1.0)}

@@ -192,6 +192,7 @@ def conclusion(rows: tuple[Result, ...]) -> str:
     elif best.difference_interval[1] < 0:
         verdict = "worse than"
     return (
-        f"Compared by {main.name} ({main.note}), {main.details['R@1']} % of the images of new classes find one of their "
-        f"class first; MAP@R is {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the same network."
+        f"Compared by {main.name} ({main.note}), {main.details['R@1']} % of the images of new classes find one of "
+        f"their class first; MAP@R is {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the "
+        "same network."
     )
