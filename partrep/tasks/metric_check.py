@@ -34,7 +34,8 @@ def check_loss(settings: Mapping[str, Any]) -> None:
     name = settings["name"]
     known = dict.fromkeys((*PAIR_LOSSES, *PROXY_LOSSES))
     lookup(known, name, "loss")
-    fields = [field for field in inspect.signature(cast(Callable[..., Any], losses.LOSSES[name])).parameters if field not in GIVEN]
+    function = cast(Callable[..., Any], losses.LOSSES[name])
+    fields = [field for field in inspect.signature(function).parameters if field not in GIVEN]
     fields += ["centres", "centre_spread"] if name == "soft_triple" else ["block"] if name in PAIR_LOSSES else []
     if unknown := sorted(set(settings) - {"name", *fields}):
         raise UserError(f"config.loss has {unknown[0]!r}, which {name!r} does not take; expected {', '.join(fields)}")
