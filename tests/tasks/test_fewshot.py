@@ -87,11 +87,12 @@ def test_an_invented_class_teaches_the_classifier_nothing(drawings):
         drawings.config["stages"]["pairs"]["invented"] = share
         loss = functools.partial(fewshot.pairs_loss, drawings)
 
-        def total(params):
-            terms, _ = loss(params, state, {}, stage.batches[0], jax.random.key(1))
+        def total(params, batch):
+            terms, _ = loss(params, state, {}, batch, jax.random.key(1))
             return terms[term][0]
 
-        return jax.tree.map(lambda g: float(jnp.abs(g).max()), jax.grad(total)(params)["model"])
+        found = jax.jit(jax.grad(total))(params, stage.batches[0])["model"]
+        return jax.tree.map(lambda g: float(jnp.abs(g).max()), found)
 
     assert max(jax.tree.leaves(gradient(1.0, "classification"))) == 0
     assert min(jax.tree.leaves(gradient(0.0, "classification")["head"])) > 0
@@ -131,12 +132,15 @@ def test_a_bfloat16_step_is_that_of_float32_within_its_precision(task):
     params, state = variables["params"], {k: v for k, v in variables.items() if k != "params"}
     batch = fewshot.stages(task)[0].batches[0]
 
-    def loss(task, params):
+    def loss(task, params, batch):
         terms, aux = fewshot.classification_loss(task, params, state, {}, batch, jax.random.key(1))
         return sum(value * weight for value, weight in terms.values()), (terms, aux.model_state)
 
-    (exact, _), wanted = jax.value_and_grad(functools.partial(loss, task), has_aux=True)(params)
-    (value, (terms, new)), found = jax.value_and_grad(functools.partial(loss, low), has_aux=True)(params)
+    def step(task):
+        return jax.jit(jax.value_and_grad(functools.partial(loss, task), has_aux=True))(params, batch)
+
+    (exact, _), wanted = step(task)
+    (value, (terms, new)), found = step(low)
     assert low.outputs(variables, jnp.zeros((1, 32, 32, 3))).features.dtype == jnp.bfloat16
     assert {x.dtype for x in jax.tree.leaves((found, new, [v for v, _ in terms.values()]))} == {jnp.dtype("float32")}
     np.testing.assert_allclose(value, exact, rtol=0.02)
