@@ -109,8 +109,17 @@ def _parts(config: ConfigDict, **method: Any) -> None:
 def _landmarks(config: ConfigDict) -> None:
     """Landmarks that share every location, from clusters on: with `U = 0` the linear classifier of pooled features."""
     _parts(config, name="landmarks", parts=8, temperature=2.0, background=False)
-    config.stages.joint.optimizer.learning_rate = 3e-3
     config.start = "clusters"
+    _probe_first(config)
+
+
+def _probe_first(config: ConfigDict) -> None:
+    """First what all parts say alike, by itself: it ends as the linear probe; then what each says beside it."""
+    config.stages.warm = config.stages.joint.copy_and_resolve_references()
+    config.stages.warm.trainable = "head/(shared|bias)"
+    config.stages.warm.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
+    config.stages.joint.steps = 200
+    config.stages.joint.optimizer.learning_rate = 1e-3
 
 
 def _landmarks_tv(config: ConfigDict) -> None:
@@ -160,7 +169,7 @@ PRESETS = {
 RATES = (RATE, (3e-3, 1e-2, 3e-2))
 DECAYS = (DECAY, (0.05, 0.5))
 SEARCH = {
-    "landmarks": (RATES, DECAYS),
+    "landmarks": ((RATE, (3e-4, 1e-3, 3e-3)), DECAYS),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
     "linear": (RATES, DECAYS),
     "mlp": ((RATE, (1e-3, 3e-3, 1e-2)), DECAYS),
