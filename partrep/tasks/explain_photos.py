@@ -142,7 +142,21 @@ def one_photo(
     likely = tuple((int(c), float(chances[c])) for c in order)
     listed = parts(finished, found, likely, patches)
     truth = class_of(photo.name, finished.card.classes)
-    return PhotoSeen(photo.name, jpeg(photo.whole), photo.whole.shape[:2], photo.view, likely, truth, listed)
+    turned = turn(finished, found, [part.part for part in listed]) if level(finished.model) > 0 else None
+    return PhotoSeen(photo.name, jpeg(photo.whole), photo.whole.shape[:2], photo.view, likely, truth, turned, listed)
+
+
+def turn(
+    finished: Finished, found: dict[str, np.ndarray], order: list[int]
+) -> tuple[tuple[int, ...], Chance] | None:
+    """How many parts of `order` must be taken for average ones before the answer is another, and that answer."""
+    moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
+    left = found["logits"] - np.cumsum(moves[order], axis=0)
+    others = np.flatnonzero(left.argmax(1) != found["logits"].argmax())
+    if not len(others):
+        return None
+    chances = finished.probabilities(left[others[0]])
+    return tuple(order[: others[0] + 1]), (int(chances.argmax()), float(chances.max()))
 
 
 def class_of(name: str, classes: tuple[str, ...]) -> int | None:

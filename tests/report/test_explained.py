@@ -42,7 +42,7 @@ def photo(name, chance=0.9, label=0, truth=None):
         PartSeen(2, None, 0.0, -0.25, (0, 0.95), (0,)),
     )
     likely = (label, chance), (1, 1 - chance)
-    return PhotoSeen(name, jpeg(image), (30, 40), (0.0, 0.125, 1.0, 0.875), likely, truth, parts)
+    return PhotoSeen(name, jpeg(image), (30, 40), (0.0, 0.125, 1.0, 0.875), likely, truth, ((0, 1), (1, 0.7)), parts)
 
 
 def page(photos=None, **changes):
@@ -119,7 +119,7 @@ def test_parts_of_a_model_that_does_not_add_up_have_no_numbers():
     [
         ((None, None), None),
         ((0, None), "all of these 1 answers are right"),
-        ((0, 1), "1 of these 2 answers is wrong"),
+        ((0, 1), "1 of these 2 answers is wrong</button>"),
         ((1, 1), "2 of these 2 answers are wrong"),
     ],
 )
@@ -149,6 +149,8 @@ seen.rest = text("#photo-0 .told");
 seen.patches = all("#photo-0 .patches li").map((each) => each.textContent);
 seen.veil = at("#photo-0 .veil").getAttribute("d");
 seen.folded = [text("#photo-0 .elsewhere summary"), at("#photo-0 .elsewhere").open];
+seen.turn = text("#photo-0 .turn");
+seen.pieces = all("#photo-0 .adds img").length;
 seen.stops = all("#photo-0 button").filter((each) => each.tabIndex === 0).length;
 seen.verdicts = all(".photo").map((each) => each.querySelector(".truth")?.textContent || "");
 enter(at('#photo-0 svg [data-part="1"] .outline'));
@@ -177,7 +179,7 @@ if (!at(".pager").hidden) {
   seen.found = text("#count");
   at("#find").value = ""; at("#order").value = "unsure"; at("#order").dispatchEvent(new Event("input"));
   seen.unsure = all(".photo")[0].id;
-  at("#order").value = "wrong"; at("#order").dispatchEvent(new Event("input"));
+  at("#mistakes").click();
   seen.wrong = all(".photo").slice(0, 2).map((each) => each.id);
 }
 document.body.innerHTML = ""; document.body.append(JSON.stringify(seen));
@@ -212,6 +214,7 @@ def test_pointing_and_keys_light_a_part(tmp_path):
     assert seen["patches"] == ["daisy", page().classes[1]]
     assert len(seen["veil"]) > 20 and len(seen["pointed_veil"]) > 20 and seen["veil"] != seen["pointed_veil"]
     assert seen["folded"] == ["1 not in this photo, or spread thinly, together −0.3", False] and seen["unfolded"]
+    assert seen["turn"].startswith("Without parts 1 and 2 together it would be tulip") and seen["pieces"] == 3
     assert seen["stops"] == 1 and seen["verdicts"][0] == "" and seen["verdicts"][1].startswith("✗ wrong: its folder says tulip")
     assert seen["pointed"].startswith("Part 2 was mostly read from") and "still daisy, 70 % sure in place of 90 %" in seen["pointed"]
     assert seen["pointed_on"] == ["Part 2, +0.5 for daisy"]
