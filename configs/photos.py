@@ -4,8 +4,9 @@
         --config.pretrained.family=mobilenetv2        landmarks on photos in class folders (a folder, zip or tar)
     python -m launch.main --config=configs/photos.py:linear ...                 the probe: global pooling, linear
 Presets: landmarks (parts that share the photo, from clusters on; default), landmarks_tv (PDiscoFormer's losses and a
-background), slots; linear (logistic regression on pooled features), mlp (one hidden layer on them), attention (pooled
-where a learned token looks); pdiscoformer (as published, on CUB, with backbone=tokens).
+background), probe (the linear probe told part by part: it says what `linear` does), slots; linear (logistic regression
+on pooled features), mlp (one hidden layer on them), attention (pooled where a learned token looks); pdiscoformer (as
+published, on CUB, with backbone=tokens).
 Keys: source=folder|pets|cub, how the photos lie in `data.dir`; `data.test` is a second folder where the test photos lie
 apart. split=stratified|given|per_class: `data.test_share` of each class to test on, the split that comes with the
 photos, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the
@@ -109,17 +110,15 @@ def _parts(config: ConfigDict, **method: Any) -> None:
 def _landmarks(config: ConfigDict) -> None:
     """Landmarks that share every location, from clusters on: with `U = 0` the linear classifier of pooled features."""
     _parts(config, name="landmarks", parts=8, temperature=2.0, background=False)
+    config.stages.joint.optimizer.learning_rate = 3e-3
     config.start = "clusters"
-    _probe_first(config)
 
 
-def _probe_first(config: ConfigDict) -> None:
-    """First what all parts say alike, by itself: it ends as the linear probe; then what each says beside it."""
-    config.stages.warm = config.stages.joint.copy_and_resolve_references()
-    config.stages.warm.trainable = "head/(shared|bias)"
-    config.stages.warm.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
-    config.stages.joint.steps = 200
-    config.stages.joint.optimizer.learning_rate = 1e-3
+def _probe(config: ConfigDict) -> None:
+    """The linear probe, told part by part: landmarks share every location, and one classifier reads all of them."""
+    _landmarks(config)
+    config.stages.joint.trainable = "head/(shared|bias)"
+    config.stages.joint.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
 
 
 def _landmarks_tv(config: ConfigDict) -> None:
@@ -158,6 +157,7 @@ def _pdiscoformer(config: ConfigDict) -> None:
 PRESETS = {
     "landmarks": _landmarks,
     "landmarks_tv": _landmarks_tv,
+    "probe": _probe,
     "slots": _slots,
     "pdiscoformer": _pdiscoformer,
     "linear": _linear,
@@ -169,7 +169,7 @@ PRESETS = {
 RATES = (RATE, (3e-3, 1e-2, 3e-2))
 DECAYS = (DECAY, (0.05, 0.5))
 SEARCH = {
-    "landmarks": ((RATE, (3e-4, 1e-3, 3e-3)), DECAYS),
+    "landmarks": (RATES, DECAYS),
     "landmarks_tv": (RATES, ("losses.total_variation", (0.1, 1.0))),
     "linear": (RATES, DECAYS),
     "mlp": ((RATE, (1e-3, 3e-3, 1e-2)), DECAYS),

@@ -52,6 +52,7 @@ class PhotoSeen:
         view: (y0, x0, y1, x1) in [0,1] of the whole photo: what the model was shown.
         likely: the likeliest classes, the decision first.
         truth: the class whose name the photo's folder has; None where it has none of a class.
+        lead: the score of the decision less that of the second most likely class; None where parts do not sum.
         turn: the fewest of the listed parts, those that say most first, without which together the answer would be
             another, and that answer; None where no number of them turns it, or where parts do not sum.
         parts: that are listed, the one that says most for the decision first.
@@ -63,6 +64,7 @@ class PhotoSeen:
     view: tuple[float, float, float, float]
     likely: tuple[Chance, ...]
     truth: int | None
+    lead: float | None
     turn: tuple[tuple[int, ...], Chance] | None
     parts: tuple[PartSeen, ...]
 
@@ -129,6 +131,7 @@ def _photo(photo: PhotoSeen) -> dict:
         "size": photo.size,
         "view": [round(value, 4) for value in photo.view],
         "likely": [[label, round(chance, 6)] for label, chance in photo.likely],
+        "lead": None if photo.lead is None else round(photo.lead, 3),
         "turn": None if photo.turn is None else [photo.turn[0], photo.turn[1][0], round(photo.turn[1][1], 4)],
         "parts": [_part(seen) for seen in photo.parts],
     }

@@ -142,8 +142,12 @@ def one_photo(
     likely = tuple((int(c), float(chances[c])) for c in order)
     listed = parts(finished, found, likely, patches)
     truth = class_of(photo.name, finished.card.classes)
-    turned = turn(finished, found, [part.part for part in listed]) if level(finished.model) > 0 else None
-    return PhotoSeen(photo.name, jpeg(photo.whole), photo.whole.shape[:2], photo.view, likely, truth, turned, listed)
+    lead = turned = None
+    if level(finished.model) > 0:
+        lead = float(found["logits"][order[0]] - found["logits"][order[min(1, len(order) - 1)]])
+        turned = turn(finished, found, [part.part for part in listed])
+    shown = jpeg(photo.whole), photo.whole.shape[:2], photo.view
+    return PhotoSeen(photo.name, *shown, likely, truth, lead, turned, listed)
 
 
 def turn(

@@ -39,10 +39,10 @@ def photo(name, chance=0.9, label=0, truth=None):
     parts = (
         PartSeen(0, left, 0.5, 1.25, (1, 0.6), (0, 1)),
         PartSeen(1, right, 0.5, 0.5, (0, 0.7), (1,)),
-        PartSeen(2, None, 0.0, -0.25, (0, 0.95), (0,)),
+        PartSeen(2, None, 0.0, -0.1, (0, 0.95), (0,)),
     )
     likely = (label, chance), (1, 1 - chance)
-    return PhotoSeen(name, jpeg(image), (30, 40), (0.0, 0.125, 1.0, 0.875), likely, truth, ((0, 1), (1, 0.7)), parts)
+    return PhotoSeen(name, jpeg(image), (30, 40), (0.0, 0.125, 1.0, 0.875), likely, truth, 2.5, ((0, 1), (1, 0.7)), parts)
 
 
 def page(photos=None, **changes):
@@ -102,13 +102,13 @@ def test_numbers_of_a_part_are_those_given():
     first, _, third = json.loads(islands["data-0"])["parts"]
     assert (first["says"], first["without"], first["like"]) == (1.25, [1, 0.6], [0, 1])
     assert first["area"] == pytest.approx(0.5, abs=0.05)
-    assert "d" not in third and third["says"] == -0.25
+    assert "d" not in third and third["says"] == -0.1
 
 
 def test_parts_of_a_model_that_does_not_add_up_have_no_numbers():
     plain = photo("one.jpg")
     silent = tuple(dataclasses.replace(part, says=None, without=None) for part in plain.parts)
-    made = dataclasses.replace(plain, parts=silent)
+    made = dataclasses.replace(plain, lead=None, turn=None, parts=silent)
     text = render_explained(page([made], additive=False, level="None: the classifier is not a sum over parts."))
     assert "says" not in json.loads(Tags(text).islands["data-0"])["parts"][0]
     assert "The sums are exact" not in text and "speaks for the answer" not in text
@@ -149,6 +149,7 @@ seen.rest = text("#photo-0 .told");
 seen.patches = all("#photo-0 .patches li").map((each) => each.textContent);
 seen.veil = at("#photo-0 .veil").getAttribute("d");
 seen.folded = [text("#photo-0 .elsewhere summary"), at("#photo-0 .elsewhere").open];
+seen.sums = all("#photo-0 .sums dd").map((each) => each.textContent);
 seen.turn = text("#photo-0 .turn");
 seen.pieces = all("#photo-0 .adds img").length;
 seen.stops = all("#photo-0 button").filter((each) => each.tabIndex === 0).length;
@@ -213,14 +214,15 @@ def test_pointing_and_keys_light_a_part(tmp_path):
     assert "the answer would be tulip" in seen["rest"] and "60 % sure" in seen["rest"]
     assert seen["patches"] == ["daisy", page().classes[1]]
     assert len(seen["veil"]) > 20 and len(seen["pointed_veil"]) > 20 and seen["veil"] != seen["pointed_veil"]
-    assert seen["folded"] == ["1 not in this photo, or spread thinly, together −0.3", False] and seen["unfolded"]
+    assert seen["folded"] == ["1 not in this photo, or spread thinly", False] and seen["unfolded"]
+    assert seen["sums"] == ["−0.1", "+0.9", "+2.5"]  # 1.25 + 0.5 - 0.1 + 0.85
     assert seen["turn"].startswith("Without parts 1 and 2 together it would be tulip") and seen["pieces"] == 3
     assert seen["stops"] == 1 and seen["verdicts"][0] == "" and seen["verdicts"][1].startswith("✗ wrong: its folder says tulip")
     assert seen["pointed"].startswith("Part 2 was mostly read from") and "still daisy, 70 % sure in place of 90 %" in seen["pointed"]
     assert seen["pointed_on"] == ["Part 2, +0.5 for daisy"]
     assert seen["left"] == seen["rest"]
     assert seen["arrow"] == ["Part 2, +0.5 for daisy"]
-    assert seen["wrapped"] == ["Part 3, not in the photo, −0.3 for daisy"]
+    assert seen["wrapped"] == ["Part 3, not in the photo, −0.1 for daisy"]
     assert seen["kept"] == ["2"] and seen["hash"] == "#photo-0-part-3"
     assert seen["unlabelled"] == 0 and seen["alts"][0] == "one.jpg, taken for daisy"
     assert seen["pager"] is True and not seen["wide"]
