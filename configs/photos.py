@@ -85,7 +85,14 @@ def _pooled(config: ConfigDict, name: str) -> None:
 
 def _linear(config: ConfigDict) -> None:
     _pooled(config, "gap")
-    config.stages.joint.optimizer.weight_decay = 0.5
+    _one_classifier(config)
+
+
+def _one_classifier(config: ConfigDict) -> None:
+    """One linear classifier for all parts, from the same start whatever the parts are."""
+    config.model.head = dict(name="concat", shared=True)
+    config.stages.joint.trainable = "head/(shared|bias)"
+    config.stages.joint.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
 
 
 def _mlp(config: ConfigDict) -> None:
@@ -117,8 +124,7 @@ def _landmarks(config: ConfigDict) -> None:
 def _probe(config: ConfigDict) -> None:
     """The linear probe, told part by part: landmarks share every location, and one classifier reads all of them."""
     _landmarks(config)
-    config.stages.joint.trainable = "head/(shared|bias)"
-    config.stages.joint.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
+    _one_classifier(config)
 
 
 def _landmarks_tv(config: ConfigDict) -> None:
