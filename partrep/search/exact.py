@@ -1,0 +1,198 @@
+"""Exact nearest-neighbour search by blocks of the database: cosine, dot product or Euclidean distance."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from partrep.search.select import MOST, TILE, Best, largest, merged, nothing
+
+SIMILARITIES = ("cosine", "dot", "euclidean")
+
+BLOCK = 32768
+"""Rows of the database at once; with `QUERIES` queries their scores take 16 MB."""
+
+QUERIES = 128
+"""Queries at once."""
+
+SLACK = 8
+"""Neighbours kept above k until their Euclidean distances are computed from differences."""
+
+
+class Block(NamedTuple):
+    """Some rows of a database on the device, as they are compared.
+
+    Attributes:
+        rows: f32 [b,D], of length one for cosines; zeros behind the last.
+        offsets: f32 [b], added to dot products: `-|x|^2 / 2` for distances, -inf behind the last row.
+    """
+
+    rows: jax.Array
+    offsets: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exact:
+    """A database on the device, for many searches; made by `Exact.build`.
+
+    Attributes:
+        blocks: its rows, `block` at a time.
+        count: N, how many rows.
+        similarity: one of `SIMILARITIES`.
+    """
+
+    blocks: tuple[Block, ...]
+    count: int
+    similarity: str
+
+    @classmethod
+    def build(cls, database, similarity: str = "cosine", block: int = BLOCK) -> Exact:
+        """Puts a database [N,D] on the device; arguments as of `search`."""
+        _check(database, similarity, block)
+        return cls(tuple(_blocks(database, similarity, block)), len(database), similarity)
+
+    def search(self, queries, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k rows nearest to each of the queries [Q,D]: values f32 [Q,k] and ids i64 [Q,k], as of `search`."""
+        _check_queries(queries, self.blocks[0].rows.shape[1], k)
+        return _search(queries, self.blocks, k, self.similarity)
+
+
+def search(
+    queries, database, k: int, similarity: str = "cosine", block: int = BLOCK
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k rows of a database that are nearest to each query, the nearest first; of equal ones the lower id first.
+
+    `cos(q, x)` and `q . x` from the largest down, `|q - x|` from the smallest up. The database is read once, block
+    by block, so it may be memory-mapped and larger than memory; for a second search of the same one, `Exact` keeps
+    it on the device. One program is compiled for a block, k and a width of the batch of queries.
+
+    Args:
+        queries: [Q,D] finite numbers.
+        database: [N,D] finite numbers, N >= 1.
+        k: >= 1. Above N, the rest is filled up.
+        similarity: "cosine", "dot" or "euclidean". A zero vector has cosine 0 with all.
+        block: rows of the database at once.
+
+    Returns:
+        Values f32 [Q,k]: cosines, dot products or distances; and ids i64 [Q,k], rows of the database. Behind the
+        N-th: id -1 with -inf, or inf for distances.
+
+    Raises:
+        ValueError: not two axes, different widths, no rows, k < 1, an unknown similarity, numbers that are not finite.
+
+    Example:
+        >>> values, ids = search([[2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [3.0, 0.0]], 2)
+        >>> values.tolist(), ids.tolist()
+        ([[1.0, 1.0]], [[1, 2]])
+        >>> search([[2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0], [3.0, 0.0]], 2, "euclidean")[1].tolist()
+        [[1, 2]]
+
+    Source: brute force; the selection of the k best is described at `select.largest`.
+    Departures: float32 throughout. Distances are computed from differences; which k + 8 rows of a block come into
+        question is decided by `q . x - |x|^2 / 2`, whose rounding grows with the norms: of data far from the origin,
+        subtract the mean first.
+    """
+    _check(database, similarity, block)
+    _check_queries(queries, np.shape(database)[1], k)
+    return _search(queries, _blocks(database, similarity, block), k, similarity)
+
+
+def _check(database, similarity: str, block: int) -> None:
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"unknown similarity {similarity!r}; expected one of {', '.join(SIMILARITIES)}")
+    shape = np.shape(database)
+    if len(shape) != 2 or not 1 <= shape[0] <= MOST or shape[1] < 1:
+        raise ValueError(f"a database of shape {shape}; expected [N,D] with 1 <= N < 2^31 rows and D >= 1")
+    if block < 1:
+        raise ValueError(f"block={block}; expected at least one row")
+
+
+def _check_queries(queries, width: int, k: int) -> None:
+    shape = np.shape(queries)
+    if len(shape) != 2 or shape[1] != width:
+        raise ValueError(f"queries of shape {shape}; expected [Q,{width}], as wide as the database")
+    if k < 1:
+        raise ValueError(f"k={k}; expected at least 1")
+
+
+def _blocks(database, similarity: str, block: int) -> Iterator[Block]:
+    """The blocks of a database, all of one shape."""
+    database = database if isinstance(database, np.ndarray | jax.Array) else np.asarray(database, np.float32)
+    block = min(block, -(-len(database) // TILE) * TILE)
+    for first in range(0, len(database), block):
+        rows = np.asarray(database[first : first + block])
+        padded = rows if len(rows) == block else np.pad(rows, ((0, block - len(rows)), (0, 0)))
+        made, finite = _prepared(padded, len(rows), similarity)
+        if not finite:
+            bad = first + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
+            raise ValueError(f"row {bad} of the database holds numbers that are not finite")
+        yield made
+
+
+@functools.partial(jax.jit, static_argnames="similarity")
+def _prepared(rows: jax.Array, count: jax.Array, similarity: str) -> tuple[Block, jax.Array]:
+    """A block whose first `count` rows are real, and whether all are finite."""
+    rows = rows.astype(jnp.float32)
+    finite = jnp.isfinite(rows).all()
+    rows = _unit(rows) if similarity == "cosine" else rows
+    offsets = -0.5 * jnp.sum(rows * rows, -1) if similarity == "euclidean" else jnp.zeros(len(rows))
+    return Block(rows, jnp.where(jnp.arange(len(rows)) < count, offsets, -jnp.inf)), finite
+
+
+def _unit(rows: jax.Array) -> jax.Array:
+    """Rows of length one; a zero row stays. Divided by its largest entry first, so that no square overflows."""
+    largest_entry = jnp.max(jnp.abs(rows), -1, keepdims=True)
+    rows = rows / jnp.where(largest_entry > 0, largest_entry, 1.0)
+    squared = jnp.sum(rows * rows, -1, keepdims=True)
+    return rows / jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
+
+
+def _search(queries, blocks: Iterable[Block], k: int, similarity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Searches all blocks for all queries, which were checked."""
+    queries = np.asarray(queries, np.float32)
+    if not np.isfinite(queries).all():
+        raise ValueError("the queries hold numbers that are not finite")
+    if not len(queries):
+        return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
+    batches = [filled(queries[i : i + QUERIES]) for i in range(0, len(queries), QUERIES)]
+    found = [nothing(len(batch), k) for batch in batches]
+    before, first = found, 0
+    for block in blocks:
+        jax.block_until_ready(before)  # so that blocks read from disk do not pile up
+        before = found
+        found = [_step(best, batch, block, first, similarity) for best, batch in zip(found, batches)]
+        first += len(block.offsets)
+    values = np.concatenate([np.asarray(best.scores) for best in found])[: len(queries)]
+    ids = np.concatenate([np.asarray(best.ids) for best in found])[: len(queries)].astype(np.int64)
+    return (-values if similarity == "euclidean" else values), ids
+
+
+def filled(queries: np.ndarray) -> np.ndarray:
+    """Queries [Q,D] filled up with zeros to one or a multiple of sixteen, so that few programs are compiled."""
+    return queries if len(queries) == 1 else np.pad(queries, ((0, -len(queries) % 16), (0, 0)))
+
+
+@functools.partial(jax.jit, static_argnames="similarity")
+def _step(best: Best, queries: jax.Array, block: Block, first: jax.Array, similarity: str) -> Best:
+    """The best after one more block, whose first row has the id `first`."""
+    k = best.scores.shape[1]
+    queries = _unit(queries) if similarity == "cosine" else queries
+    products = jnp.matmul(queries, block.rows.T, precision=jax.lax.Precision.HIGHEST)
+    # The barrier keeps XLA on CPUs from fusing product and sum, which would make one query twenty times slower. The
+    # sum also turns -0.0 into 0.0.
+    scores = jax.lax.optimization_barrier(products) + block.offsets
+    if similarity != "euclidean":
+        values, at = largest(scores, min(k, len(block.offsets)))
+        return merged(best, values, at + first)
+    _, at = largest(scores, min(k + SLACK, len(block.offsets)))
+    at = jnp.sort(at, axis=-1)
+    difference = queries[:, None] - block.rows[at]
+    distance = jnp.sqrt(jnp.sum(difference * difference, -1))
+    values = jnp.where(block.offsets[at] == -jnp.inf, -jnp.inf, 0.0 - distance)
+    return merged(best, values, at + first)
