@@ -15,8 +15,8 @@ from partrep.search.select import MOST, TILE, Best, largest, merged, nothing
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
 
-BLOCK = 32768
-"""Rows of the database at once; with `QUERIES` queries their scores take 16 MB."""
+BLOCK = 16384
+"""Rows of the database at once; with `QUERIES` queries their scores take 8 MB, and a larger block is not faster."""
 
 QUERIES = 128
 """Queries at once."""
@@ -25,12 +25,12 @@ SLACK = 8
 """Neighbours kept above k until their Euclidean distances are computed from differences."""
 
 
-class Block(NamedTuple):
-    """Some rows of a database on the device, as they are compared.
+class Blocks(NamedTuple):
+    """Rows of a database on the device, as they are compared, some blocks of one size.
 
     Attributes:
-        rows: f32 [b,D], of length one for cosines; zeros behind the last.
-        offsets: f32 [b], added to dot products: `-|x|^2 / 2` for distances, -inf behind the last row.
+        rows: f32 [n,b,D], of length one for cosines; zeros behind the last.
+        offsets: f32 [n,b], added to dot products: `-|x|^2 / 2` for distances, -inf behind the last row.
     """
 
     rows: jax.Array
@@ -42,25 +42,25 @@ class Exact:
     """A database on the device, for many searches; made by `Exact.build`.
 
     Attributes:
-        blocks: its rows, `block` at a time.
-        count: N, how many rows.
+        blocks: all its rows.
         similarity: one of `SIMILARITIES`.
     """
 
-    blocks: tuple[Block, ...]
-    count: int
+    blocks: Blocks
     similarity: str
 
     @classmethod
     def build(cls, database, similarity: str = "cosine", block: int = BLOCK) -> Exact:
         """Puts a database [N,D] on the device; arguments as of `search`."""
+        database = _rows(database)
         _check(database, similarity, block)
-        return cls(tuple(_blocks(database, similarity, block)), len(database), similarity)
+        block = _fitted(block, len(database))
+        return cls(_put(database, 0, -(-len(database) // block), block, similarity), similarity)
 
     def search(self, queries, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k rows nearest to each of the queries [Q,D]: values f32 [Q,k] and ids i64 [Q,k], as of `search`."""
-        _check_queries(queries, self.blocks[0].rows.shape[1], k)
-        return _search(queries, self.blocks, k, self.similarity)
+        _check_queries(queries, self.blocks.rows.shape[2], k)
+        return _search(queries, (self.blocks,), k, self.similarity)
 
 
 def search(
@@ -98,9 +98,15 @@ def search(
         question is decided by `q . x - |x|^2 / 2`, whose rounding grows with the norms: of data far from the origin,
         subtract the mean first.
     """
+    database = _rows(database)
     _check(database, similarity, block)
     _check_queries(queries, np.shape(database)[1], k)
-    return _search(queries, _blocks(database, similarity, block), k, similarity)
+    return _search(queries, _streamed(database, similarity, block), k, similarity)
+
+
+def _rows(database):
+    """A database as an array; one that is mapped or on the device stays as it is."""
+    return database if isinstance(database, np.ndarray | jax.Array) else np.asarray(database, np.float32)
 
 
 def _check(database, similarity: str, block: int) -> None:
@@ -121,28 +127,38 @@ def _check_queries(queries, width: int, k: int) -> None:
         raise ValueError(f"k={k}; expected at least 1")
 
 
-def _blocks(database, similarity: str, block: int) -> Iterator[Block]:
-    """The blocks of a database, all of one shape."""
-    database = database if isinstance(database, np.ndarray | jax.Array) else np.asarray(database, np.float32)
-    block = min(block, -(-len(database) // TILE) * TILE)
+def _fitted(block: int, count: int) -> int:
+    """Rows of a block: no more than there are, filled up to whole tiles."""
+    return min(block, -(-count // TILE) * TILE)
+
+
+def _streamed(database, similarity: str, block: int) -> Iterator[Blocks]:
+    """The blocks of a database one by one, all of one shape."""
+    block = _fitted(block, len(database))
     for first in range(0, len(database), block):
-        rows = np.asarray(database[first : first + block])
-        padded = rows if len(rows) == block else np.pad(rows, ((0, block - len(rows)), (0, 0)))
-        made, finite = _prepared(padded, len(rows), similarity)
-        if not finite:
-            bad = first + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
-            raise ValueError(f"row {bad} of the database holds numbers that are not finite")
-        yield made
+        yield _put(database, first, 1, block, similarity)
+
+
+def _put(database, first: int, blocks: int, block: int, similarity: str) -> Blocks:
+    """Some blocks of a database, from a row on, on the device."""
+    rows = np.asarray(database[first : first + blocks * block])
+    padded = rows if len(rows) == blocks * block else np.pad(rows, ((0, blocks * block - len(rows)), (0, 0)))
+    made, finite = _prepared(padded.reshape(blocks, block, -1), len(rows), similarity)
+    if not finite:
+        bad = first + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
+        raise ValueError(f"row {bad} of the database holds numbers that are not finite")
+    return made
 
 
 @functools.partial(jax.jit, static_argnames="similarity")
-def _prepared(rows: jax.Array, count: jax.Array, similarity: str) -> tuple[Block, jax.Array]:
-    """A block whose first `count` rows are real, and whether all are finite."""
+def _prepared(rows: jax.Array, count: jax.Array, similarity: str) -> tuple[Blocks, jax.Array]:
+    """Blocks whose first `count` rows are real, and whether all are finite."""
     rows = rows.astype(jnp.float32)
     finite = jnp.isfinite(rows).all()
     rows = _unit(rows) if similarity == "cosine" else rows
-    offsets = -0.5 * jnp.sum(rows * rows, -1) if similarity == "euclidean" else jnp.zeros(len(rows))
-    return Block(rows, jnp.where(jnp.arange(len(rows)) < count, offsets, -jnp.inf)), finite
+    offsets = -0.5 * jnp.sum(rows * rows, -1) if similarity == "euclidean" else jnp.zeros(rows.shape[:2])
+    place = jnp.arange(offsets.size).reshape(offsets.shape)
+    return Blocks(rows, jnp.where(place < count, offsets, -jnp.inf)), finite
 
 
 def _unit(rows: jax.Array) -> jax.Array:
@@ -153,21 +169,19 @@ def _unit(rows: jax.Array) -> jax.Array:
     return rows / jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
 
 
-def _search(queries, blocks: Iterable[Block], k: int, similarity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Searches all blocks for all queries, which were checked."""
+def _search(queries, groups: Iterable[Blocks], k: int, similarity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Searches all blocks for all queries, whose shapes were checked."""
     queries = np.asarray(queries, np.float32)
     if not np.isfinite(queries).all():
         raise ValueError("the queries hold numbers that are not finite")
     if not len(queries):
         return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
     batches = [filled(queries[i : i + QUERIES]) for i in range(0, len(queries), QUERIES)]
-    found = [nothing(len(batch), k) for batch in batches]
-    before, first = found, 0
-    for block in blocks:
-        jax.block_until_ready(before)  # so that blocks read from disk do not pile up
-        before = found
-        found = [_step(best, batch, block, first, similarity) for best, batch in zip(found, batches)]
-        first += len(block.offsets)
+    found, first = [nothing(len(batch), k) for batch in batches], 0
+    for blocks in groups:
+        jax.block_until_ready(found)  # so that blocks read from disk do not pile up
+        found = [_pass(best, batch, blocks, first, similarity) for best, batch in zip(found, batches)]
+        first += blocks.offsets.size
     values = np.concatenate([np.asarray(best.scores) for best in found])[: len(queries)]
     ids = np.concatenate([np.asarray(best.ids) for best in found])[: len(queries)].astype(np.int64)
     return (-values if similarity == "euclidean" else values), ids
@@ -179,20 +193,31 @@ def filled(queries: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames="similarity")
-def _step(best: Best, queries: jax.Array, block: Block, first: jax.Array, similarity: str) -> Best:
-    """The best after one more block, whose first row has the id `first`."""
-    k = best.scores.shape[1]
+def _pass(best: Best, queries: jax.Array, blocks: Blocks, first: jax.Array, similarity: str) -> Best:
+    """The best after some more blocks, whose first row has the id `first`."""
     queries = _unit(queries) if similarity == "cosine" else queries
-    products = jnp.matmul(queries, block.rows.T, precision=jax.lax.Precision.HIGHEST)
+    count, block = blocks.offsets.shape
+    k = best.scores.shape[1]
+
+    def step(best: Best, one: tuple[jax.Array, Blocks]) -> tuple[Best, None]:
+        values, at = _of_block(queries, one[1], k, similarity)
+        return merged(best, values, at + one[0]), None
+
+    start = Best(jnp.asarray(best.scores), jnp.asarray(best.ids))
+    return jax.lax.scan(step, start, (first + block * jnp.arange(count), blocks))[0]
+
+
+def _of_block(queries: jax.Array, block: Blocks, k: int, similarity: str) -> tuple[jax.Array, jax.Array]:
+    """The best of one block, rows [b,D]: scores [Q,m] and places [Q,m], m at most k."""
+    rows, offsets = block
+    products = jnp.matmul(queries, rows.T, precision=jax.lax.Precision.HIGHEST)
     # The barrier keeps XLA on CPUs from fusing product and sum, which would make one query twenty times slower. The
     # sum also turns -0.0 into 0.0.
-    scores = jax.lax.optimization_barrier(products) + block.offsets
+    scores = jax.lax.optimization_barrier(products) + offsets
     if similarity != "euclidean":
-        values, at = largest(scores, min(k, len(block.offsets)))
-        return merged(best, values, at + first)
-    _, at = largest(scores, min(k + SLACK, len(block.offsets)))
+        return largest(scores, min(k, len(offsets)))
+    _, at = largest(scores, min(k + SLACK, len(offsets)))
     at = jnp.sort(at, axis=-1)
-    difference = queries[:, None] - block.rows[at]
+    difference = queries[:, None] - rows[at]
     distance = jnp.sqrt(jnp.sum(difference * difference, -1))
-    values = jnp.where(block.offsets[at] == -jnp.inf, -jnp.inf, 0.0 - distance)
-    return merged(best, values, at + first)
+    return jnp.where(offsets[at] == -jnp.inf, -jnp.inf, 0.0 - distance), at

@@ -117,9 +117,9 @@ def test_no_query_gives_no_rows():
 def test_one_program_serves_all_blocks_and_batches():
     rng = np.random.default_rng(5)
     search(rng.normal(size=(128, 3)), rng.normal(size=(200, 3)), 2, "dot", 128)
-    before = exact._step._cache_size()
+    before = exact._pass._cache_size()
     search(rng.normal(size=(256, 3)), rng.normal(size=(700, 3)), 2, "dot", 128)
-    assert exact._step._cache_size() == before
+    assert exact._pass._cache_size() == before
 
 
 @pytest.mark.parametrize(
