@@ -105,8 +105,8 @@ def search(
 
 
 def _rows(database):
-    """A database as an array; one that is mapped or on the device stays as it is."""
-    return database if isinstance(database, np.ndarray | jax.Array) else np.asarray(database, np.float32)
+    """A database that has a shape and gives slices; one that is mapped or on the device stays where it is."""
+    return database if hasattr(database, "shape") else np.asarray(database, np.float32)
 
 
 def _check(database, similarity: str, block: int) -> None:
