@@ -45,7 +45,7 @@ def main(overrides: list[str]) -> None:
     if out is not None and out.is_dir():
         raise UserError(f"--out is the folder {out}; expected a file, such as {out / 'page.html'}")
     encoder = retrieve_photos.Encoder.of(finished.load(workdir))
-    made = retrieve_photos.made_by(encoder, workdir)
+    made = retrieve_photos.made_by(encoder)
     if FLAGS.images:
         skipped = retrieve_photos.index_photos(encoder, pathlib.Path(FLAGS.images), pathlib.Path(FLAGS.index), made)
         for name, reason in skipped:

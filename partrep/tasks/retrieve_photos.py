@@ -25,6 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from partrep import UserError
 from partrep.models.part_model import outputs_of
@@ -34,11 +35,8 @@ from partrep.report.retrieved import Photo as Shown
 from partrep.report.retrieved import Query, RetrievedPage
 from partrep.search.engines import Searcher
 from partrep.search.index import Index, writing
-from partrep.tasks.classify_bank import BACKBONE, BANK, CARD
 from partrep.tasks.explain_photos import BATCH, Photo, names_in, opened
 from partrep.tasks.finished import Finished
-from partrep.train.checkpoint import best_step
-from partrep.train.digest import digest_file, sidecar_of
 from partrep.train.state import Tree
 
 VERSION = 1
@@ -79,7 +77,11 @@ class Encoder:
         mean = (codes * real).sum(1) / np.maximum(real.sum(1), 1)
         moved = ((codes - mean[:, None]) * real).reshape(-1, codes.shape[-1])
         rank = min(max(LEAST, min(WIDTH // len(codes), MOST)), codes.shape[-1])
-        directions = np.linalg.eigh(moved.T @ moved)[1][:, ::-1][:, :rank]
+        strength, directions = np.linalg.eigh(moved.T @ moved)
+        rank = max(1, min(rank, int((strength > 1e-9 * strength[-1]).sum())))  # what has no strength has no direction
+        directions = directions[:, ::-1][:, :rank]
+        peaks = np.take_along_axis(directions, np.abs(directions).argmax(0)[None], axis=0)
+        directions = directions * np.where(peaks < 0, -1, 1)  # LAPACK leaves the sign open
         return cls(finished, mean.astype(np.float32), directions.astype(np.float32))
 
     def described(self, photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,16 +125,16 @@ def _unit(x: jax.Array) -> jax.Array:
     return jnp.where(squared > 0, x * jax.lax.rsqrt(jnp.where(squared > 0, squared, 1.0)), 0.0)
 
 
-def made_by(encoder: Encoder, workdir: pathlib.Path) -> dict[str, Any]:
-    """What the descriptors of a finished run are made by: digests of all that the encoder reads."""
-    checkpoints = workdir / "checkpoints"
-    step = best_step(checkpoints)
-    assert step is not None  # the run is finished
-    files = [workdir / CARD, workdir / BACKBONE, workdir / BANK, sidecar_of(checkpoints, step)]
-    digests = [digest_file(path) if path.exists() else "" for path in files]
+def made_by(encoder: Encoder) -> dict[str, Any]:
+    """What descriptors are made by, for the index: a digest of all numbers that the encoder reads, and the view."""
+    finished = encoder.finished
+    digest = hashlib.sha256(json.dumps(finished.card.model, sort_keys=True, default=dict).encode())
+    for names, value in sorted(flatten_dict(finished.variables).items()):
+        digest.update("/".join(names).encode() + np.ascontiguousarray(value).tobytes())
+    digest.update(np.ascontiguousarray(finished.bank.codes).tobytes())
     return {
-        "model": hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16],
-        "view": dict(encoder.finished.card.view),
+        "model": digest.hexdigest()[:16],
+        "view": dict(finished.card.view),
         "width": encoder.mean.shape[0] * encoder.basis.shape[1],
         "version": VERSION,
     }
