@@ -32,7 +32,7 @@ def indexed(trained, tmp_path_factory):
 def test_what_is_new_is_added_after_a_kill_and_found_again_as_brute_force_finds_it(trained, indexed, capsys, monkeypatch):
     assert len(open_index(indexed / "index").names) == 8
     shutil.move(indexed / "red", indexed / "photos" / "red")
-    monkeypatch.setattr(retrieve_photos, "SHARD", 2)
+    monkeypatch.setattr(retrieve_photos, "SHARD", 3)
     write, calls = index_file._write_manifest, []
 
     def killed(*args):
