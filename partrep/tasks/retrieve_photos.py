@@ -86,7 +86,8 @@ class Encoder:
 
     def described(self, photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Photos u8 [b,S,S,3], b <= `BATCH` -> descriptors f32 [b,K*r] and assignment [b,K,h,w]."""
-        rows = np.minimum(np.arange(BATCH), len(photos) - 1)  # one shape, so that one program is compiled
+        size = 1 if len(photos) == 1 else BATCH  # two shapes, so that two programs are compiled at most
+        rows = np.minimum(np.arange(size), len(photos) - 1)
         made = _program(self)(self.finished.variables, photos[rows])
         return np.asarray(made[0])[: len(photos)], np.asarray(made[1])[: len(photos)]
 
