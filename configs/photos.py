@@ -4,8 +4,9 @@
         --config.pretrained.family=mobilenetv2        landmarks on photos in class folders (a folder, zip or tar)
     python -m launch.main --config=configs/photos.py:linear ...                 the probe: global pooling, linear
 Presets: landmarks (parts that share the photo, from clusters on; default), landmarks_tv (PDiscoFormer's losses and a
-background), slots; linear (logistic regression on pooled features), mlp (one hidden layer on them), attention (pooled
-where a learned token looks); pdiscoformer (as published, on CUB, with backbone=tokens).
+background), probe (the linear probe told part by part: it says what `linear` does), slots; linear (logistic regression
+on pooled features), mlp (one hidden layer on them), attention (pooled where a learned token looks); pdiscoformer (as
+published, on CUB, with backbone=tokens).
 Keys: source=folder|pets|cub, how the photos lie in `data.dir`; `data.test` is a second folder where the test photos lie
 apart. split=stratified|given|per_class: `data.test_share` of each class to test on, the split that comes with the
 photos, or `data.per_class` photos of each class to train on. `data.resplit` draws another one; -1 is that of the
@@ -113,6 +114,13 @@ def _landmarks(config: ConfigDict) -> None:
     config.start = "clusters"
 
 
+def _probe(config: ConfigDict) -> None:
+    """The linear probe, told part by part: landmarks share every location, and one classifier reads all of them."""
+    _landmarks(config)
+    config.stages.joint.trainable = "head/(shared|bias)"
+    config.stages.joint.optimizer.update(learning_rate=1e-2, weight_decay=0.5, multipliers=())
+
+
 def _landmarks_tv(config: ConfigDict) -> None:
     """PDiscoFormer, but for equivariance, which holds by itself: a location's part is read from its feature alone."""
     _parts(config, name="landmarks", parts=8, temperature=0.5, gumbel=True)
@@ -149,6 +157,7 @@ def _pdiscoformer(config: ConfigDict) -> None:
 PRESETS = {
     "landmarks": _landmarks,
     "landmarks_tv": _landmarks_tv,
+    "probe": _probe,
     "slots": _slots,
     "pdiscoformer": _pdiscoformer,
     "linear": _linear,

@@ -27,8 +27,8 @@ class PartSeen:
         part: its number, from 0.
         region: where it is mostly read; None where it has little of every location.
         share: of the photo as the model saw it, in [0,1], what is read through it.
-        adds: what it adds to the score of the decision, measured from the average photo; None where parts do not sum.
-        against: the same for the second most likely class.
+        says: how far it moves the score of the decision above that of the second most likely class, measured from the
+            average photo; None where parts do not sum.
         without: the decision with the part at its average and the decision's probability then; None as above.
         like: numbers of patches in `ExplainedPage.patches`, the most alike first.
     """
@@ -36,8 +36,7 @@ class PartSeen:
     part: int
     region: Region | None
     share: float
-    adds: float | None
-    against: float | None
+    says: float | None
     without: Chance | None
     like: tuple[int, ...]
 
@@ -52,7 +51,11 @@ class PhotoSeen:
         size: (height, width) of that picture.
         view: (y0, x0, y1, x1) in [0,1] of the whole photo: what the model was shown.
         likely: the likeliest classes, the decision first.
-        parts: that are listed, the one that adds most first.
+        truth: the class whose name the photo's folder has; None where it has none of a class.
+        lead: the score of the decision less that of the second most likely class; None where parts do not sum.
+        turn: the fewest of the listed parts, those that say most first, without which together the answer would be
+            another, and that answer; None where no number of them turns it, or where parts do not sum.
+        parts: that are listed, the one that says most for the decision first.
     """
 
     name: str
@@ -60,6 +63,9 @@ class PhotoSeen:
     size: tuple[int, int]
     view: tuple[float, float, float, float]
     likely: tuple[Chance, ...]
+    truth: int | None
+    lead: float | None
+    turn: tuple[tuple[int, ...], Chance] | None
     parts: tuple[PartSeen, ...]
 
 
@@ -74,7 +80,7 @@ class ExplainedPage:
         patches: u8 [S,S,3] of training images, and the class of each.
         about: what the model is and how well it recognises test images, a sentence.
         level: which explanation holds, in words.
-        additive: whether what parts add sums to the score.
+        additive: whether what parts say sums to the score.
     """
 
     photos: tuple[PhotoSeen, ...]
@@ -93,16 +99,21 @@ def write_explained(path: pathlib.Path, page: ExplainedPage) -> pathlib.Path:
 
 def render_explained(page: ExplainedPage) -> str:
     """The page as HTML. Photos are data: a photo becomes part of the page when it is turned to."""
-    parts = sorted({seen.part for photo in page.photos for seen in photo.parts})
+    listed = [seen for photo in page.photos for seen in photo.parts]
+    parts = sorted({seen.part for seen in listed})
     shared = {
         "classes": page.classes,
         "patches": [[data_uri(patch, 72), label] for patch, label in page.patches],
         "colours": {part: [part_colour(part), ink_on(part_colour(part))] for part in parts},
         "additive": page.additive,
-        "index": [[photo.name, photo.likely[0][0], round(photo.likely[0][1], 6)] for photo in page.photos],
+        "most": max([abs(seen.says or 0.0) for seen in listed], default=0.0),
+        "index": [[photo.name, photo.likely[0][0], round(photo.likely[0][1], 6), photo.truth] for photo in page.photos],
     }
     photos = [island(_photo(photo)) for photo in page.photos]
-    return _environment().get_template("explained.html.j2").render(page=page, shared=island(shared), photos=photos)
+    known = [photo for photo in page.photos if photo.truth is not None]
+    wrong = sum(photo.truth != photo.likely[0][0] for photo in known)
+    template = _environment().get_template("explained.html.j2")
+    return template.render(page=page, shared=island(shared), photos=photos, known=len(known), wrong=wrong)
 
 
 def island(value: object) -> str:
@@ -120,6 +131,8 @@ def _photo(photo: PhotoSeen) -> dict:
         "size": photo.size,
         "view": [round(value, 4) for value in photo.view],
         "likely": [[label, round(chance, 6)] for label, chance in photo.likely],
+        "lead": None if photo.lead is None else round(photo.lead, 3),
+        "turn": None if photo.turn is None else [photo.turn[0], photo.turn[1][0], round(photo.turn[1][1], 4)],
         "parts": [_part(seen) for seen in photo.parts],
     }
 
@@ -129,9 +142,8 @@ def _part(seen: PartSeen) -> dict:
     if seen.region is not None:
         made |= {"d": seen.region.outline, "at": [round(x, 3) for x in seen.region.anchor]}
         made["area"] = round(seen.region.area, 3)
-    if seen.adds is not None and seen.against is not None and seen.without is not None:
-        made |= {"adds": round(seen.adds, 3), "against": round(seen.against, 3)}
-        made["without"] = [seen.without[0], round(seen.without[1], 4)]
+    if seen.says is not None and seen.without is not None:
+        made |= {"says": round(seen.says, 3), "without": [seen.without[0], round(seen.without[1], 4)]}
     return made
 
 

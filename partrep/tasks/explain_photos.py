@@ -71,9 +71,10 @@ def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
 def about(finished: Finished, photos: int) -> str:
     """What the page is about, in a sentence; the accuracy is that of the run's test images, rounded down."""
     card = finished.card
-    right = f"{int(100 * card.accuracy + 1e-9)} of 100 test images"
+    right = f"{int(100 * card.accuracy + 1e-9)} of 100"
     said = f"{photos} photo{'' if photos == 1 else 's'}"
-    return f"{said}, named by a model that picks one of {len(card.classes)} classes and is right for {right}."
+    known = f"named by a model that knows {len(card.classes)} classes"
+    return f"{said}, {known}. Tested on other photos it was right for {right}."
 
 
 def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) -> Iterator[list[Photo]]:
@@ -151,18 +152,48 @@ def one_photo(
     order = np.argsort(-chances, kind="stable")[:LIKELY]
     likely = tuple((int(c), float(chances[c])) for c in order)
     listed = parts(finished, found, likely, patches)
-    return PhotoSeen(photo.name, jpeg(photo.whole), photo.whole.shape[:2], photo.view, likely, listed)
+    truth = class_of(photo.name, finished.card.classes)
+    lead = turned = None
+    if level(finished.model) > 0:
+        lead = float(found["logits"][order[0]] - found["logits"][order[min(1, len(order) - 1)]])
+        turned = turn(finished, found, [part.part for part in listed])
+    shown = jpeg(photo.whole), photo.whole.shape[:2], photo.view
+    return PhotoSeen(photo.name, *shown, likely, truth, lead, turned, listed)
+
+
+def turn(
+    finished: Finished, found: dict[str, np.ndarray], order: list[int]
+) -> tuple[tuple[int, ...], Chance] | None:
+    """How many parts of `order` must be taken for average ones before the answer is another, and that answer."""
+    moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
+    left = found["logits"] - np.cumsum(moves[order], axis=0)
+    others = np.flatnonzero(left.argmax(1) != found["logits"].argmax())
+    if not len(others):
+        return None
+    chances = finished.probabilities(left[others[0]])
+    return tuple(order[: others[0] + 1]), (int(chances.argmax()), float(chances.max()))
+
+
+def class_of(name: str, classes: tuple[str, ...]) -> int | None:
+    """The class that the folder of a photo is called.
+
+    >>> class_of("mine/tulip/1.jpg", ("daisy", "tulip")), class_of("tulip.jpg", ("daisy", "tulip"))
+    (1, None)
+    """
+    folder = pathlib.PurePosixPath(name).parent.name
+    return classes.index(folder) if folder in classes else None
 
 
 def parts(
     finished: Finished, found: dict[str, np.ndarray], likely: tuple[Chance, ...], patches: dict[tuple[int, int], int]
 ) -> tuple[PartSeen, ...]:
-    """The parts listed of one photo, the one that adds most first."""
+    """The parts listed of one photo, the one that says most for the decision first."""
     first, second = likely[0][0], likely[min(1, len(likely) - 1)][0]
     moves = found["contributions"] - finished.bank.mean_contributions  # [K,C]
     additive = level(finished.model) > 0
-    strength = np.abs(moves[:, first]) if additive else found["presence"]
-    listed = sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist(), key=lambda k: -moves[k, first])
+    says = moves[:, first] - moves[:, second]
+    strength = np.abs(says) if additive else found["presence"]
+    listed = sorted(np.argsort(-strength, kind="stable")[:LISTED].tolist(), key=lambda k: -says[k])
     outlined = {region.part: region for region in reading_regions(found["assignment"], listed)}
     shares = found["assignment"].mean((1, 2))
     made = []
@@ -173,6 +204,6 @@ def parts(
         if additive:
             chances = finished.probabilities(found["logits"] - moves[k])
             without = int(chances.argmax()), float(chances.max())
-        adds, against = (float(moves[k, c]) if additive else None for c in (first, second))
-        made.append(PartSeen(k, outlined.get(k), float(shares[k]), adds, against, without, like))
+        said = float(says[k]) if additive else None
+        made.append(PartSeen(k, outlined.get(k), float(shares[k]), said, without, like))
     return tuple(made)

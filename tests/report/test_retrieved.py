@@ -56,7 +56,7 @@ const seen = {}, at = (css) => document.querySelector(css), all = (css) => [...d
 const text = (css) => at(css).textContent, first = "#query-0 ";
 const enter = (target) => target.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
 const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
-const lit = () => all(first + ".shade").map((each) => each.getAttribute("d").length > 20);
+const lit = () => all(first + ".veil").map((each) => each.getAttribute("d").length > 20);
 const said = () => all(first + ".one").map((each) => each.textContent);
 const values = () => all(first + ".adds button").map((each) => each.getAttribute("aria-label"));
 seen.queries = all(".query").length;

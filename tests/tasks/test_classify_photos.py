@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from PIL import Image
+from scipy.special import softmax
 
 from configs import photos
 from partrep import UserError
 from partrep.data import imageset
 from partrep.data.transforms import WarpSettings
+from partrep.explain.contributions import level
 from partrep.models.pretrained.families import FAMILIES
 from partrep.tasks import classify, explain_photos, finished
 from partrep.tasks.classify_run import prepare
@@ -70,6 +74,31 @@ def run(small, folder, tmp_path_factory, hasty):
     return workdir, classify.make(made), outcome
 
 
+def test_the_probe_told_by_parts_is_one_classifier_of_the_pooled_features(run, folder, tmp_path):
+    made = config(folder, tmp_path / "cache", "probe,smoke,split=stratified")
+    assert (made.stages.joint.trainable, made.model.head.shared) == ("head/(shared|bias)", True)
+    task = classify.make(made)
+    variables = classify.train(task, None).variables
+    grid = jnp.asarray(task.data.test.load(np.arange(4))["grid"], jnp.float32)
+    outputs = task.outputs(variables, grid)
+    head = jax.device_get(variables["params"]["head"])
+    assert not head["kernel"].any() and np.abs(head["shared"]).max() > 0
+    np.testing.assert_allclose(outputs.logits, grid.mean((1, 2)) @ head["shared"] + head["bias"], atol=1e-4)
+    np.testing.assert_allclose(outputs.contributions.sum(1) + head["bias"], outputs.logits, atol=1e-4)
+    assert level(task.model) == 2
+
+
+def test_parts_without_which_together_the_answer_turns():
+    """Logits (4, 0), of which the first two parts add 3 and 2 more than usual: without both, (-1, 0)."""
+    bank = SimpleNamespace(mean_contributions=np.array([[1.0, 0.0], [0.5, 0.0], [0.0, 0.0]]))
+    model = SimpleNamespace(bank=bank, probabilities=softmax)
+    moved = bank.mean_contributions + np.array([[3.0, 0.0], [2.0, 0.0], [-1.0, 0.0]])
+    found = {"contributions": moved, "logits": np.array([4.0, 0.0])}
+    parts, (answer, chance) = explain_photos.turn(model, found, [0, 1, 2])
+    assert (parts, answer) == ((0, 1), 1) and chance == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert explain_photos.turn(model, found, [2]) is None
+
+
 def test_a_run_recognises_what_colours_tell(run):
     assert run[2].results["test/accuracy"] == 1.0
     assert run[2].results["model/level"] == 2
@@ -116,13 +145,15 @@ def test_without_a_part_is_the_answer_with_the_average_part(run):
     photo = explain_photos.Photo("a", seen[0], seen[0], (0.0, 0.0, 1.0, 1.0))
     shown = explain_photos.one_photo(model, photo, found, {})
     label = int(found["logits"].argmax())
-    assert shown.likely[0][0] == label
+    other = 1 - label
+    assert [each[0] for each in shown.likely] == [label, other]
     for part in shown.parts:
         moves = found["contributions"][part.part] - model.bank.mean_contributions[part.part]
-        assert part.adds == pytest.approx(moves[label], abs=1e-5)
+        assert part.says == pytest.approx(moves[label] - moves[other], abs=1e-5)
         raised = np.exp(found["logits"] - moves)
         assert part.without[1] == pytest.approx(raised.max() / raised.sum(), abs=1e-5)
-    assert [part.adds for part in shown.parts] == sorted((part.adds for part in shown.parts), reverse=True)
+    assert [part.says for part in shown.parts] == sorted((part.says for part in shown.parts), reverse=True)
+    assert shown.lead == pytest.approx(found["logits"][label] - found["logits"][other], abs=1e-5) and shown.truth is None
 
 
 def test_grids_are_flipped_and_cropped_in_training_alone():
