@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 
@@ -46,12 +47,16 @@ def vectors(count: int, seed: int) -> np.ndarray:
 
 def engines(database: np.ndarray) -> dict[str, Searcher]:
     """What searches the database, by name; `exact` comes first."""
-    neighbours = NearestNeighbors(algorithm="brute").fit(database)
     made: dict[str, Searcher] = {"exact": Exact.build(database, "dot").search}
     if importlib.util.find_spec("faiss") is not None:
         made["faiss"] = faiss(database)
-    made["sklearn"] = lambda queries, k: neighbours.kneighbors(queries, k)
+    made["sklearn"] = functools.partial(_kneighbors, NearestNeighbors(algorithm="brute").fit(database))
     return made
+
+
+def _kneighbors(fitted: NearestNeighbors, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    distances, ids = fitted.kneighbors(queries, k)
+    return distances, ids
 
 
 def bind(search: Searcher, queries: np.ndarray) -> Call:
