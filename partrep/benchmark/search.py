@@ -34,8 +34,8 @@ def measure(settings: Settings) -> Numbers:
             queries = vectors(count, 1)
             calls = {name: bind(search, queries) for name, search in ready.items()}
             prefix = f"search/{rows}x{WIDTH}/{count}"
-            found = compared(calls, settings.pairs, lambda line, at=prefix: settings.say(f"{at}: {line}"))
-            made |= prefixed(prefix, found)
+            settings.say(f"{prefix}: {', '.join(calls)}")
+            made |= prefixed(prefix, compared(calls, settings.pairs, settings.say))
     return made | prefixed("search", peak_bytes())
 
 

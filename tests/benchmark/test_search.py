@@ -18,4 +18,4 @@ def test_every_engine_is_measured_and_agrees_with_exact_search():
         for name in others:
             assert made[f"{at}/{name}/same_ids"] == 1.0 and made[f"{at}/{name}/median_ratio"] > 0
     assert made["search/peak_process_bytes"] > 0
-    assert said[0].startswith("search/300x128/1: round 1 of 2: exact ")
+    assert said[0].startswith("search/300x128/1: exact, ") and said[1].startswith("round 1 of 2: exact ")
