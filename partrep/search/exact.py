@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -182,9 +182,14 @@ def _search(queries, groups: Iterable[Blocks], k: int, similarity: str) -> tuple
         jax.block_until_ready(found)  # so that blocks read from disk do not pile up
         found = [_pass(best, batch, blocks, first, similarity) for best, batch in zip(found, batches)]
         first += blocks.offsets.size
-    values = np.concatenate([np.asarray(best.scores) for best in found])[: len(queries)]
-    ids = np.concatenate([np.asarray(best.ids) for best in found])[: len(queries)].astype(np.int64)
+    values, ids = gathered(found, len(queries))
     return (-values if similarity == "euclidean" else values), ids
+
+
+def gathered(found: Sequence[Best], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scores f32 [Q,k] and ids i64 [Q,k] of all batches, without those that fill them up."""
+    scores = np.concatenate([np.asarray(best.scores) for best in found])[:count]
+    return scores, np.concatenate([np.asarray(best.ids) for best in found])[:count].astype(np.int64)
 
 
 def filled(queries: np.ndarray) -> np.ndarray:
@@ -203,8 +208,7 @@ def _pass(best: Best, queries: jax.Array, blocks: Blocks, first: jax.Array, simi
         values, at = _of_block(queries, one[1], k, similarity)
         return merged(best, values, at + one[0]), None
 
-    start = Best(jnp.asarray(best.scores), jnp.asarray(best.ids))
-    return jax.lax.scan(step, start, (first + block * jnp.arange(count), blocks))[0]
+    return jax.lax.scan(step, best, (first + block * jnp.arange(count), blocks))[0]
 
 
 def _of_block(queries: jax.Array, block: Blocks, k: int, similarity: str) -> tuple[jax.Array, jax.Array]:

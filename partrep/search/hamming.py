@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep.search.exact import QUERIES, filled
+from partrep.search.exact import QUERIES, filled, gathered
 from partrep.search.select import MOST, TILE, Best, largest, merged, nothing
 
 BLOCK = 32768
@@ -66,8 +66,7 @@ def search(queries, database, k: int, block: int = BLOCK) -> tuple[np.ndarray, n
         padded = np.pad(rows, ((0, block - len(rows)), (0, 0)))
         jax.block_until_ready(found)  # so that blocks read from disk do not pile up
         found = [_step(best, batch, padded, first, len(rows)) for best, batch in zip(found, batches)]
-    scores = np.concatenate([np.asarray(best.scores) for best in found])[: len(queries)]
-    ids = np.concatenate([np.asarray(best.ids) for best in found])[: len(queries)].astype(np.int64)
+    scores, ids = gathered(found, len(queries))
     return np.where(ids < 0, -1, -scores).astype(np.int32), ids
 
 
