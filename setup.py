@@ -45,6 +45,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.17.6", "mypy>=2.4.1"],
+        "faiss": ["faiss-cpu>=1.10"],
         "hub": ["huggingface_hub>=0.26"],
         "parity": ["torch", "torchvision", "timm"],
     },

@@ -3,6 +3,7 @@
     python -m launch.benchmark --out=FILE.json [--suite=train,data,parts] [--pairs=20 --batch=32 --image=224]
     python -m launch.benchmark --out=FILE.json --suite=levels
     python -m launch.benchmark --out=FILE.json --suite=explain [--pairs=20]
+    python -m launch.benchmark --out=FILE.json --suite=search [--pairs=20]
 
 train: steps a second of the birds' presets, with and without part method; compile time; memory.
 data: birds rendered, drawings warped, index batches and JPEG files a second.
@@ -12,6 +13,8 @@ levels (only when named): five-way one-shot accuracy on validation birds of worl
 learns to name true parts from their crops, and of cues that are no parts: histogram, background, silhouette, pixels.
 explain (only when named): seconds to explain 64 birds by each method, in forward passes of the same images, with the
 network of configs/classify.py before training, as its weights do not matter here.
+search (only when named): milliseconds of exact search among 10^4, 10^5 and 10^6 vectors, for one query and for 100,
+beside a flat index of FAISS, where it is installed, and the brute force of scikit-learn.
 A CPU counts as one device here; with JAX_NUM_CPU_DEVICES=2 the steps are shared by two, as launch.main has them.
 Writes FILE.json, flat numbers with provenance, and prints them.
 """
@@ -46,6 +49,7 @@ TINY = dict(
     backbone=dict(stages=(1, 1, 1, 1), widths=(8, 8, 8, 8)),
     levels=dict(images=2, episodes=2, train=1, steps=2),
     explained_images=2,
+    search_rows=(200,),
 )
 
 

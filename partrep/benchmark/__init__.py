@@ -1,6 +1,6 @@
 """Benchmarks: each suite is `measure(settings) -> {name: number}` and says on the way what it measures."""
 
-from partrep.benchmark import data, explain, levels, parts, train
+from partrep.benchmark import data, explain, levels, parts, search, train
 
 SUITES = {
     "train": train.measure,
@@ -8,4 +8,5 @@ SUITES = {
     "parts": parts.measure,
     "levels": levels.measure,
     "explain": explain.measure,
+    "search": search.measure,
 }

@@ -35,6 +35,7 @@ class Settings:
         levels: fields of `levels.Amounts` that differ from the reported ones.
         explained: the classification whose model the suite `explain` explains.
         explained_images: how many images it explains at once.
+        search_rows: how many vectors the suite `search` searches, one size after the other.
         say: called with a line on what was measured.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     levels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     explained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     explained_images: int = 64
+    search_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     say: Callable[[str], None] = print
 
     def __post_init__(self):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -79,10 +79,21 @@ def about(finished: Finished, photos: int) -> str:
 
 def batches(folder: pathlib.Path, view: View, skipped: list[tuple[str, str]]) -> Iterator[list[Photo]]:
     """The photos of a folder and of the folders in it, by name; what is none goes to `skipped` with the reason."""
+    yield from opened(folder, names_in(folder), view, skipped)
+
+
+def names_in(folder: pathlib.Path) -> list[str]:
+    """The files of a folder and of the folders in it, by name, without those that are hidden."""
     if not folder.is_dir():
         raise UserError(f"--images is {folder}; expected a folder of photos")
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names = sorted(name for name in files if not hidden(name))
+    return sorted(name for name in files if not hidden(name))
+
+
+def opened(
+    folder: pathlib.Path, names: Sequence[str], view: View, skipped: list[tuple[str, str]]
+) -> Iterator[list[Photo]]:
+    """The photos among some files of a folder, `BATCH` at a time; what is none goes to `skipped` with the reason."""
     with ThreadPoolExecutor() as pool:
         waiting: list[Photo] = []
         for start in range(0, len(names), BATCH):

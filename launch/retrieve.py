@@ -1,0 +1,88 @@
+"""Finds photos again by their parts: indexes a folder with a finished classifier, then answers queries.
+
+    python -m launch.retrieve --workdir=RUN --images=FOLDER --index=INDEX
+    python -m launch.retrieve --workdir=RUN --index=INDEX --queries=FOLDER_OR_FILE --out=PAGE.html [--top=10]
+
+The first line indexes; again, it adds what is new, and after a kill it continues. A photo is known by its name in the
+folder. The second prints the ranked files of each query and writes one page, which loads nothing from elsewhere: the
+photos found, their similarity and which parts make it. Both may be asked for in one line.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+from launch import runner
+from partrep import UserError, lookup
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("workdir", None, "a finished run of a classifier", flag_values=FLAGS)
+flags.DEFINE_string("index", None, "the folder of the index; made where it is missing", flag_values=FLAGS)
+flags.DEFINE_string("images", None, "a folder of photos to index", flag_values=FLAGS)
+flags.DEFINE_string("queries", None, "a photo, or a folder of photos, to search for", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "the page; none: only the names are printed", flag_values=FLAGS)
+flags.DEFINE_integer("top", 10, "photos listed of a query", flag_values=FLAGS)
+flags.DEFINE_string("engine", "exact", "exact, or faiss where it is installed", flag_values=FLAGS)
+USAGE = "--workdir=RUN --index=INDEX with --images=FOLDER, --queries=FOLDER_OR_FILE or both"
+
+
+def main(overrides: list[str]) -> None:
+    """Indexes, searches, or both."""
+    runner.require(FLAGS, ("workdir", "index"), USAGE)
+    if not (FLAGS.images or FLAGS.queries):
+        raise UserError(f"neither --images nor --queries is given; expected {USAGE}")
+    if FLAGS.top < 1:
+        raise UserError(f"--top={FLAGS.top}; expected at least 1")
+    from partrep.search.engines import ENGINES
+    from partrep.tasks import finished, retrieve_photos
+
+    lookup(ENGINES, FLAGS.engine, "engine")
+    workdir, out = pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out) if FLAGS.out else None
+    if out is not None and out.is_dir():
+        raise UserError(f"--out is the folder {out}; expected a file, such as {out / 'page.html'}")
+    encoder = retrieve_photos.Encoder.of(finished.load(workdir))
+    made = retrieve_photos.made_by(encoder)
+    if FLAGS.images:
+        skipped = retrieve_photos.index_photos(encoder, pathlib.Path(FLAGS.images), pathlib.Path(FLAGS.index), made)
+        for name, reason in skipped:
+            print(f"not indexed: {name}: {reason}", file=sys.stderr)
+    if FLAGS.queries:
+        _search(encoder, made, out)
+
+
+def _search(encoder, made, out: pathlib.Path | None) -> None:
+    from launch.record import make_folder
+    from partrep.report.retrieved import write_retrieved
+    from partrep.search.engines import ENGINES
+    from partrep.search.index import open_index
+    from partrep.tasks import retrieve_photos
+    from partrep.train.disk import full_disk_is_user_error
+
+    index = open_index(pathlib.Path(FLAGS.index), made)
+    if not index.names:
+        raise UserError(f"{index.folder} holds no photo yet; expected --images=FOLDER first")
+    start = time.perf_counter()
+    searcher = ENGINES[FLAGS.engine](index.descriptors)
+    found = retrieve_photos.find(encoder, searcher, pathlib.Path(FLAGS.queries), FLAGS.top)
+    seconds = time.perf_counter() - start
+    for (photo, _, _), similarity, ids in zip(found.queries, found.similarity, found.ids):
+        print(photo.name)
+        for rank, (value, row) in enumerate(zip(similarity, ids), 1):
+            if row >= 0:
+                print(f"{rank:4d}  {value:6.3f}  {index.names[row]}")
+    for name, reason in found.skipped:
+        print(f"not searched for: {name}: {reason}", file=sys.stderr)
+    print(f"{len(found.queries)} queries among {len(index.names)} photos: {seconds:.1f} s", file=sys.stderr)
+    if out is not None:
+        make_folder(out.parent)
+        with full_disk_is_user_error(out):
+            write_retrieved(out, retrieve_photos.page(encoder, index, found, pathlib.Path(index.made_by["images"])))
+        print(f"page: {out}", flush=True)
+
+
+if __name__ == "__main__":
+    runner.run(main, FLAGS, __doc__)

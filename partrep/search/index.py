@@ -1,0 +1,223 @@
+"""Descriptors of files on disk: appended shard by shard, memory-mapped, every file checked by its digest on opening.
+
+A folder holds, of each shard, `00000.npy` (descriptors [n,D]) and `00000.json` (their names), and `manifest.json`: what
+the descriptors were made by, the shards in order and the digest of every file, and its own. A shard's files are
+written beside their places and renamed; the manifest that names them is replaced last. A run that is killed leaves an
+index of whole shards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from partrep import UserError
+from partrep.train.digest import digest_file, digest_record
+from partrep.train.disk import full_disk_is_user_error, replaced, write_atomically
+
+VERSION = 1
+MANIFEST, LOCK = "manifest.json", ".lock"
+DTYPES = ("float16", "float32")
+OURS = re.compile(r"\d{5,}\.(npy|json)|\.(\d{5,}\.(npy|json)|manifest\.json)\.\d+\.tmp|\.lock")
+"""Names of the files of an index but its manifest, and of what a killed run leaves."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+    """Rows of several arrays [n,D] as if they were one; a slice reads what it needs.
+
+    >>> Mapped((np.zeros((2, 3)), np.ones((1, 3))))[1:3].tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    """
+
+    arrays: tuple[np.ndarray, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D); (0, 0) where there is no array."""
+        return sum(map(len, self.arrays)), self.arrays[0].shape[1] if self.arrays else 0
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """The rows from a start to an end, in memory."""
+        start, end, _ = rows.indices(len(self))
+        pieces, first = [], 0
+        for array in self.arrays:
+            low, high = max(start - first, 0), min(end - first, len(array))
+            if low < high:
+                pieces.append(array[low:high])
+            first += len(array)
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.shape[1]), np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Index:
+    """An index that was opened and found whole.
+
+    Attributes:
+        folder: where it is.
+        made_by: what its descriptors were made by.
+        shards: their names, in order.
+    """
+
+    folder: pathlib.Path
+    made_by: Mapping[str, Any]
+    shards: tuple[str, ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The name of each row."""
+        read = (json.loads((self.folder / f"{shard}.json").read_bytes()) for shard in self.shards)
+        return tuple(name for names in read for name in names)
+
+    @functools.cached_property
+    def descriptors(self) -> Mapped:
+        """f16 or f32 [N,D], mapped from the disk."""
+        return Mapped(tuple(np.load(self.folder / f"{shard}.npy", mmap_mode="r") for shard in self.shards))
+
+
+def open_index(folder: pathlib.Path, made_by: Mapping[str, Any] = MappingProxyType({})) -> Index:
+    """Opens an index and checks every file of it.
+
+    Args:
+        folder: of the index.
+        made_by: what the descriptors have to be made by, as far as it is given.
+
+    Raises:
+        UserError: no index, a file that is missing, damaged or of another index, descriptors that are made otherwise.
+    """
+    manifest = _manifest(folder)
+    found = manifest["made_by"]
+    for key, wanted in json.loads(json.dumps(dict(made_by))).items():
+        if found.get(key) != wanted:
+            said = f"its {key} is {found.get(key)!r}, and here it is {wanted!r}"
+            raise UserError(f"{folder} was made otherwise: {said}; expected the same, or another index")
+    for shard in manifest["shards"]:
+        for name, digest in shard["files"].items():
+            path = folder / name
+            if not path.is_file():
+                raise UserError(f"{path} is missing; {_damaged(folder)}")
+            if digest_file(path) != digest:
+                raise UserError(f"{path} does not match its digest; {_damaged(folder)}")
+    return Index(folder, manifest["made_by"], tuple(shard["name"] for shard in manifest["shards"]))
+
+
+def _damaged(folder: pathlib.Path) -> str:
+    return f"the index is damaged: remove {folder} and index again"
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """The manifest of an index, which matches its own digest."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} holds no index ({MANIFEST} is missing); expected a folder that was indexed")
+    try:
+        found = json.loads(path.read_bytes())
+        sound = found["sha256"] == digest_record(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(f"{path} is malformed ({type(error).__name__}); {_damaged(folder)}") from None
+    if not sound:
+        raise UserError(f"{path} does not match its own digest; {_damaged(folder)}")
+    if found["version"] != VERSION:
+        raise UserError(f"{path} is of version {found['version']}; expected {VERSION}: index again")
+    return found
+
+
+class Writer:
+    """Appends to an index; made by `writing`."""
+
+    def __init__(self, folder: pathlib.Path, index: Index):
+        """Of an index that is locked by this process."""
+        self._folder = folder
+        self.names = set(index.names)
+        self._like = (index.descriptors.shape[1], index.descriptors.arrays[0].dtype) if index.shards else None
+
+    def add(self, names: Sequence[str], descriptors: np.ndarray) -> None:
+        """Appends one shard: n >= 1 new names and their descriptors, f16 or f32 [n,D].
+
+        Raises:
+            ValueError: names that are there already or twice, another width or type than before, not finite numbers.
+            UserError: no room on the disk.
+        """
+        self._check(names, descriptors)
+        manifest = _manifest(self._folder)
+        shard = f"{len(manifest['shards']):05d}"
+        array, listed = self._folder / f"{shard}.npy", self._folder / f"{shard}.json"
+        with full_disk_is_user_error(self._folder, "make room and start again: what is indexed stays"):
+            with replaced(array) as beside, beside.open("wb") as file:
+                np.save(file, np.ascontiguousarray(descriptors))
+                file.flush()
+                os.fsync(file.fileno())
+            write_atomically(listed, json.dumps(list(names)))
+            files = {path.name: digest_file(path) for path in (array, listed)}
+            manifest["shards"].append({"name": shard, "files": files})
+            _write_manifest(self._folder, manifest)
+        self.names.update(names)
+        self._like = descriptors.shape[1], descriptors.dtype
+
+    def _check(self, names: Sequence[str], descriptors: np.ndarray) -> None:
+        if len(set(names)) < len(names) or self.names & set(names):
+            raise ValueError("a name is there already; expected new names, each once")
+        if descriptors.ndim != 2 or len(descriptors) != len(names) or not names or str(descriptors.dtype) not in DTYPES:
+            found = f"{len(names)} names and descriptors {descriptors.dtype} {descriptors.shape}"
+            raise ValueError(f"{found}; expected f16 or f32 [n,D] for n >= 1 names")
+        if self._like not in (None, (descriptors.shape[1], descriptors.dtype)):
+            raise ValueError(f"descriptors {descriptors.dtype} [n,{descriptors.shape[1]}]; the index has {self._like}")
+        if not np.isfinite(descriptors).all():
+            raise ValueError("a descriptor that is not finite")
+
+
+def _write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
+    sealed = {**manifest, "sha256": digest_record(manifest)}
+    write_atomically(folder / MANIFEST, json.dumps(sealed, indent=1, sort_keys=True))
+
+
+@contextlib.contextmanager
+def writing(folder: pathlib.Path, made_by: Mapping[str, Any]) -> Iterator[Writer]:
+    """Opens an index to append to, or starts one; nobody else writes to it meanwhile.
+
+    What a run that was killed left unfinished is removed. Arguments and errors are those of `open_index`.
+
+    Raises:
+        UserError: also where another run writes to it, or where the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; expected a folder for the index")
+    new = not (folder / MANIFEST).exists()
+    if new and folder.exists() and (others := [p.name for p in folder.iterdir() if not OURS.fullmatch(p.name)]):
+        raise UserError(f"{folder} holds {min(others)} and no index; expected a new folder, or one that was indexed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if not (folder / MANIFEST).exists():
+            _write_manifest(folder, {"version": VERSION, "made_by": dict(made_by), "shards": []})
+        index = open_index(folder, made_by)
+        known = {f"{shard}.{kind}" for shard in index.shards for kind in ("npy", "json")} | {LOCK}
+        for path in folder.iterdir():
+            if OURS.fullmatch(path.name) and path.name not in known:
+                path.unlink()
+        yield Writer(folder, index)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a lock that the system takes back from a process that ends, however it ends."""
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is being written by another run; expected it to be done") from None
+        yield

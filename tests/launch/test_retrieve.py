@@ -1,0 +1,122 @@
+"""The command that finds photos: indexes, appends, continues, searches as brute force does, and refuses mistakes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import partrep
+from launch import retrieve, runner
+from partrep.search import index as index_file
+from partrep.search.index import open_index
+from partrep.tasks import finished, retrieve_photos
+
+
+def call(*argv):
+    retrieve.main(runner.parse_flags(retrieve.FLAGS, ["retrieve", *argv]))
+
+
+@pytest.fixture(scope="module")
+def indexed(trained, tmp_path_factory):
+    """An index of all test photos but the last class, which are put there later."""
+    root = tmp_path_factory.mktemp("retrieve")
+    shutil.copytree(trained.test, root / "photos")
+    shutil.move(root / "photos" / "red", root / "red")
+    (root / "photos" / "notes.txt").write_text("no photo")
+    call(f"--workdir={trained.workdir}", f"--images={root / 'photos'}", f"--index={root / 'index'}")
+    return root
+
+
+def test_what_is_new_is_added_after_a_kill_and_found_again_as_brute_force_finds_it(trained, indexed, capsys, monkeypatch):
+    assert len(open_index(indexed / "index").names) == 8
+    shutil.move(indexed / "red", indexed / "photos" / "red")
+    monkeypatch.setattr(retrieve_photos, "SHARD", 3)
+    write, calls = index_file._write_manifest, []
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*args)
+
+    monkeypatch.setattr(index_file, "_write_manifest", killed)
+    run = f"--workdir={trained.workdir}", f"--index={indexed / 'index'}"
+    with pytest.raises(KeyboardInterrupt):
+        call(*run, f"--images={indexed / 'photos'}")
+    assert len(open_index(indexed / "index").names) == 10
+    monkeypatch.setattr(index_file, "_write_manifest", write)
+    capsys.readouterr()
+    out = indexed / "new" / "page.html"
+    call(*run, f"--images={indexed / 'photos'}", f"--queries={indexed / 'photos'}", f"--out={out}", "--top=3")
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == f"{indexed / 'index'}: 12 photos, 2 of them new"
+    assert said.out.splitlines()[-1] == f"page: {out}" and "not indexed: notes.txt: " in said.err
+    assert out.read_text().count("data:image/jpeg") == 24
+
+    index = open_index(indexed / "index")
+    rows = index.descriptors[0:12].astype(np.float64)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    lines = said.out.splitlines()[1:-1]
+    for start in range(0, len(lines), 4):
+        own = rows[index.names.index(lines[start])]
+        nearest = [line.split() for line in lines[start + 1 : start + 4]]
+        assert nearest[0][1:] == ["1.000", lines[start]]
+        expected = np.sort(rows @ own)[::-1][:3]
+        np.testing.assert_allclose([float(value) for _, value, _ in nearest], expected, atol=6e-4)
+        assert [f"{rows[index.names.index(name)] @ own:.3f}" for _, _, name in nearest] == [v for _, v, _ in nearest]
+    assert len(lines) == 48
+
+
+def test_parts_of_the_page_sum_to_the_similarity_and_a_photo_that_is_gone_has_no_picture(trained, indexed):
+    encoder = retrieve_photos.Encoder.of(finished.load(trained.workdir))
+    index = open_index(indexed / "index", retrieve_photos.made_by(encoder))
+    searcher = retrieve_photos_engine(index)
+    found = retrieve_photos.find(encoder, searcher, trained.test / "blue" / "0.png", 4)
+    made = retrieve_photos.page(encoder, index, found, trained.test / "blue")  # which has other names
+    assert [photo.picture for photo in made.photos] == [None] * 4 and made.indexed == len(index.names)
+    (query,) = made.queries
+    assert query.photo.name == "0.png" and query.photo.picture and query.parts == (0, 1, 2)
+    for (_, similarity, adds), value in zip(query.ranked, found.similarity[0]):
+        assert abs(adds.sum() - similarity) < 1e-5 and abs(similarity - value) < 1e-5
+
+
+def retrieve_photos_engine(index):
+    from partrep.search.engines import exact
+
+    return exact(index.descriptors)
+
+
+def test_a_damaged_index_and_another_model_are_refused(trained, indexed, tmp_path):
+    shutil.copytree(indexed / "index", tmp_path / "index")
+    whole = (tmp_path / "index" / "00000.npy").read_bytes()
+    (tmp_path / "index" / "00000.npy").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    run = f"--workdir={trained.workdir}", f"--queries={trained.test}", f"--index={tmp_path / 'index'}"
+    with pytest.raises(partrep.UserError, match="00000.npy does not match its digest; the index is damaged"):
+        call(*run)
+    with index_file.writing(tmp_path / "other", {"model": "0" * 16}):
+        pass
+    with pytest.raises(partrep.UserError, match="other was made otherwise: its model is '0000000000000000'"):
+        call(*run, f"--index={tmp_path / 'other'}")
+    with pytest.raises(partrep.UserError, match="was made otherwise: its images is"):
+        call(f"--workdir={trained.workdir}", f"--images={trained.test}", f"--index={indexed / 'index'}")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("--workdir=",), "--workdir is missing; expected --workdir=RUN --index=INDEX with"),
+        (("--queries=",), "neither --images nor --queries is given"),
+        (("--queries=nowhere",), "--queries is nowhere; expected a photo or a folder of photos"),
+        (("--images=nowhere",), "--images is nowhere; expected a folder of photos"),
+        (("--index=nowhere",), r"nowhere holds no index \(manifest.json is missing\)"),
+        (("--top=0",), "--top=0; expected at least 1"),
+        (("--engine=annoy",), "unknown engine 'annoy'; known: exact, faiss"),
+        (("--out=.",), "--out is the folder .; expected a file"),
+        (("--queries=setup.py",), r"setup.py holds no photo \(setup.py: not a readable image"),
+    ],
+)
+def test_mistakes_of_the_command_line(trained, indexed, tmp_path, monkeypatch, change, message):
+    with pytest.raises(partrep.UserError, match=message):
+        call(f"--workdir={trained.workdir}", f"--index={indexed / 'index'}", f"--queries={trained.test}", *change)
