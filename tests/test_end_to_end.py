@@ -80,7 +80,7 @@ def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
     assert results and all(isinstance(v, int | float) and math.isfinite(v) for v in results.values())
     assert provenance["seed"] == 0 and provenance["test_evaluations"] >= 1 and provenance["data"]["train"]
     assert printed[-1] == f"report: {workdir / 'report' / 'index.html'}"
-    assert any(re.match(r"method +\w+, % \(95 %\)", line) for line in printed)
+    assert any(re.match(r"method +\S+, % \(95 %\)", line) for line in printed)
     page = (workdir / "report" / "index.html").read_text()
     assert page.rstrip().endswith("</html>") and len(page) > 20_000
     assert not re.search(r'(?:src|href)="(?!data:|#)|url\((?!["\']?data:)|@import', page)
@@ -121,6 +121,17 @@ def hasty(monkeypatch):
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.parametrize("preset", ["parts", "joined", "global", "dense"])
+def test_metric(preset, tmp_path, monkeypatch, capsys, hasty):
+    printed = launch(monkeypatch, capsys, f"--config=configs/metric.py:{preset},smoke", f"--workdir={tmp_path}")
+    check_run(tmp_path, printed)
+    results, _ = numbers(tmp_path)
+    trained = {"parts": "aligned", "global": "embedding", "dense": "best_match"}.get(preset, preset)
+    assert 0 <= results[f"novel/{trained}/map@r"] <= results[f"novel/{trained}/recall@8"] <= 1
+    drawn = "Point at a part" in (tmp_path / "report" / "index.html").read_text()
+    assert drawn == (preset in ("parts", "joined"))
 
 
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
