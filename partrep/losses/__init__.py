@@ -23,6 +23,7 @@ from partrep.losses.occurrence import occurrence
 from partrep.losses.orthogonality import map_decorrelation, orthogonality
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
+from partrep.losses.reciprocal_points import reciprocal_points
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
@@ -52,6 +53,7 @@ LOSSES = {
     "presence": presence,
     "quantisation": quantisation,
     "query_diversity": query_diversity,
+    "reciprocal_points": reciprocal_points,
     "recombination": recombination,
     "reconstruction": reconstruction,
     "separation": separation,
