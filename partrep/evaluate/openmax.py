@@ -82,11 +82,12 @@ def fit(logits: np.ndarray, labels: np.ndarray, tail: int = 20) -> OpenMax:
         `OpenMax`.
 
     Raises:
-        UserError: shapes that differ, a tail under 2, a class of which fewer than two images are classified right.
+        UserError: shapes that differ, a tail under 2, a class with fewer than two images.
 
     Source: Bendale and Boult (2016), algorithm 1, Euclidean distance; tail 20.
     Departures: the maximum likelihood of the two-parameter distribution of the distances themselves; the source
-    (libmr) first moves the tail's smallest distance to 1. Where all distances of a tail are equal the shape is 10,000.
+    (libmr) first moves the tail's smallest distance to 1. Where all distances of a tail are equal the shape is 10,000. Of a
+    class of which fewer than two images are classified right, all images count.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
@@ -97,8 +98,9 @@ def fit(logits: np.ndarray, labels: np.ndarray, tail: int = 20) -> OpenMax:
     means, shapes, scales = [], [], []
     for c in range(logits.shape[1]):
         own = logits[right & (labels == c)]
+        own = own if len(own) > 1 else logits[labels == c]
         if len(own) < 2:
-            raise UserError(f"OpenMax: {len(own)} training images of class {c} are classified right; expected two")
+            raise UserError(f"OpenMax: {len(own)} training images of class {c}; expected two at least")
         means.append(own.mean(0))
         shape, scale = weibull_fit(np.sort(np.linalg.norm(own - means[-1], axis=1))[-tail:])
         shapes.append(shape)

@@ -17,6 +17,7 @@ from partrep.report.content import (
     Discovery,
     EpisodePicture,
     FewshotPage,
+    OpensetPage,
     Page,
     RunPage,
 )
@@ -26,9 +27,16 @@ OVERVIEW = 6  # images shown with all their parts above the gallery
 MOST_PANELS = 9  # learning curves shown before "more"
 
 
-def write_report(path: pathlib.Path, page: FewshotPage | ClassifyPage) -> pathlib.Path:
+def write_report(path: pathlib.Path, page: FewshotPage | ClassifyPage | OpensetPage) -> pathlib.Path:
     """Writes the report of one run to `path` (through a temporary file beside it) and returns the path."""
-    return write_page(path, render_classify(page) if isinstance(page, ClassifyPage) else render_fewshot(page))
+    return write_page(path, render_report(page))
+
+
+def render_report(page: FewshotPage | ClassifyPage | OpensetPage) -> str:
+    """Returns the report of one run as HTML, by its task."""
+    if isinstance(page, OpensetPage):
+        return render_openset(page)
+    return render_classify(page) if isinstance(page, ClassifyPage) else render_fewshot(page)
 
 
 def write_compare(path: pathlib.Path, page: ComparePage) -> pathlib.Path:
@@ -47,6 +55,12 @@ def render_classify(page: ClassifyPage) -> str:
     tables = {name: _discovery(getattr(page, name)) for name in ("audit", "reliance", "localisation")}
     paintings = [cards.painted_card(painting, page.part_names) for painting in page.paintings]
     return _render_run("classify.html.j2", page, predictions=predictions, paintings=paintings, **tables)
+
+
+def render_openset(page: OpensetPage) -> str:
+    """Returns the report of open-set recognition as HTML."""
+    tables = {name: _discovery(getattr(page, name)) for name in ("scores", "kinds")}
+    return _render_run("openset.html.j2", page, curves_of=_panels(curves.compare_panels(page.histories)), **tables)
 
 
 def _render_run(template: str, page: RunPage, **own: object) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.metrics.intervals import Interval
-from partrep.report.content import ClassifyPage, FewshotPage, Result
+from partrep.report.content import ClassifyPage, FewshotPage, OpensetPage, Result
 from partrep.train import sharding
 from partrep.train.checkpoint import load_variables
 from partrep.train.disk import write_atomically
@@ -37,7 +37,7 @@ class Outcome:
 
     results: Mapping[str, float]
     rows: tuple[Result, ...]
-    page: FewshotPage | ClassifyPage
+    page: FewshotPage | ClassifyPage | OpensetPage
     episodes: Mapping[str, np.ndarray]
     fingerprints: Mapping[str, str]
     test_evaluations: int

@@ -33,6 +33,11 @@ def test_means_are_of_the_images_classified_right():
     assert model.scales == pytest.approx([1.0, np.sqrt(0.25 + 1)])  # all distances of a class are equal
 
 
+def test_of_a_class_that_is_never_right_all_images_count():
+    model = fit(np.array([[0.0, 1.0], [0.0, 3.0], [0.0, 5.0], [0.0, 7.0]]), np.array([0, 0, 1, 1]), tail=2)
+    np.testing.assert_allclose(model.means, [[0.0, 2.0], [0.0, 6.0]])
+
+
 def test_the_tail_is_the_largest_distances():
     logits = np.stack([10 + RNG.normal(size=300), np.zeros(300)], 1)
     logits = np.concatenate([logits, logits[:, ::-1]])
@@ -66,14 +71,14 @@ def test_unknown_clusters_between_the_classes_are_rejected_more_than_known_ones(
     unknown = 6 * RNG.uniform(size=(200, 4))
     rejected = [model.probabilities(x)[:, -1] for x in (logits[600:], unknown)]
     assert np.median(rejected[0]) < 0.01 and np.median(rejected[1]) > 0.5
-    assert (model.probabilities(logits[600:]).argmax(1) == labels[600:]).mean() > 0.9
+    assert (model.probabilities(logits[600:]).argmax(1) == labels[600:]).mean() > 0.8
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: fit(np.eye(3), [0, 1]), r"logits \(3, 3\) with labels \(2,\)"),
-        (lambda: fit(np.eye(2), [0, 1]), "1 training images of class 0"),
+        (lambda: fit(np.eye(2), [0, 1]), "1 training images of class 0; expected two"),
         (lambda: fit(np.eye(2), [0, 1], tail=1), "tail of 1"),
         (lambda: OpenMax(np.eye(2), np.ones(2), np.ones(2)).probabilities(np.ones((4, 3))), r"expected \[n,2\]"),
         (lambda: OpenMax(np.eye(2), np.ones(2), np.ones(2)).probabilities(np.ones((4, 2)), 0), "alpha 0"),
