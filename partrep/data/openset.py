@@ -60,7 +60,7 @@ class OpensetData:
     def __post_init__(self):
         sets = (self.train, self.validation, self.known, *self.unknown.values())
         if len({s.fingerprint for s in sets}) < len(sets):
-            raise UserError("two of the training, validation and test sets hold the same images; expected disjoint ones")
+            raise UserError("two of the training, validation and test sets share images; expected disjoint ones")
 
 
 def load(settings: Mapping[str, Any], trial: int) -> OpensetData:

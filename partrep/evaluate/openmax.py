@@ -86,8 +86,8 @@ def fit(logits: np.ndarray, labels: np.ndarray, tail: int = 20) -> OpenMax:
 
     Source: Bendale and Boult (2016), algorithm 1, Euclidean distance; tail 20.
     Departures: the maximum likelihood of the two-parameter distribution of the distances themselves; the source
-    (libmr) first moves the tail's smallest distance to 1. Where all distances of a tail are equal the shape is 10,000. Of a
-    class of which fewer than two images are classified right, all images count.
+    (libmr) first moves the tail's smallest distance to 1. Where all distances of a tail are equal the shape is
+    10,000. Of a class of which fewer than two images are classified right, all images count.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:

@@ -104,7 +104,19 @@ def arpl(task: Openset, params: Tree, outputs: PartOutputs, labels: jax.Array) -
     return reciprocal_points(outputs.codes[:, 0], head["points"], head["radius"], labels, label_smoothing=smoothing)
 
 
-OBJECTIVES = {"cross_entropy": cross_entropy, "arpl": arpl}
+def reconstruction(task: Openset, params: Tree, outputs: PartOutputs, labels: jax.Array) -> jax.Array:
+    """Cross entropy of the head `autoencoders`, and a share of the error of the own class, which has to be small too.
+
+    Cross entropy alone asks that it is smaller than those of other classes; what an image of no class costs is then
+    no more than what one of a class costs.
+    """
+    assert outputs.logits is not None
+    own = -jnp.take_along_axis(outputs.logits, labels[:, None], axis=1).mean()
+    return cross_entropy(task, params, outputs, labels) + OWN_ERROR * own
+
+
+OBJECTIVES = {"cross_entropy": cross_entropy, "arpl": arpl, "reconstruction": reconstruction}
+OWN_ERROR = 0.1
 
 
 def classification_loss(
@@ -170,9 +182,11 @@ def stages(task: Openset) -> list[Stage]:
             continue
         until += settings["steps"]
         order = shuffled(len(task.data.train), settings["batch_size"], config["seed"])
-        loss = functools.partial(losses[name], task)
-        batches = ClassBatches(task.data.train, order)
-        made.append(Stage(name, until, loss, batches, dict(settings["optimizer"]), pattern if generative else ".*"))
+        optimizer = dict(settings["optimizer"])
+        if name == "joint":
+            optimizer["multipliers"] = config["multipliers"]
+        loss, batches = functools.partial(losses[name], task), ClassBatches(task.data.train, order)
+        made.append(Stage(name, until, loss, batches, optimizer, pattern if generative else ".*"))
     return made
 
 

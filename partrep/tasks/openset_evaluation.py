@@ -147,7 +147,8 @@ def outcome(
 
 def named_rows(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(row of the results, the method that is trained for it, the score it goes by)."""
-    return [(row, method, score) for method, own in config["methods"].items() for row, score in own["scores"].items()]
+    own = config["methods"]
+    return [(row, method, score) for method in config["compared"] for row, score in own[method]["scores"]]
 
 
 def values(trials: Sequence[Scored], score: str, metric: str = "auroc", kind: str = ALL) -> np.ndarray:

@@ -20,13 +20,14 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
     Returns the function that trains in a workdir and evaluates.
     """
-    if not config["methods"] or not config["trials"] or len(set(config["trials"])) < len(config["trials"]):
-        raise UserError(f"config.trials is {config['trials']}; expected different trials, one at least, and a method")
-    for method in config["methods"]:
+    for name in ("trials", "compared"):
+        if not config[name] or len(set(config[name])) < len(config[name]):
+            raise UserError(f"config.{name} is {tuple(config[name])}; expected different ones, one at least")
+    for method in config["compared"]:
         check_numbers(openset.of_method(config, method))
     for trial in config["trials"][1:]:
         openset.openset_data.load({**config["data"], "warp": {}}, trial)
-    for method in config["methods"]:
+    for method in config["compared"]:
         task = openset.make(config, method, config["trials"][0])
         trace_stages(openset.stages(task), task.init, task.config)
     return functools.partial(run, config)
@@ -34,12 +35,12 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
     """Trains each method of each trial in a folder of its own in `workdir`, and evaluates its last state."""
-    first = openset.make(config, next(iter(config["methods"])), config["trials"][0])
-    tests = len(config["trials"]) * len(config["methods"]) * (1 + len(first.data.unknown))
+    first = openset.make(config, config["compared"][0], config["trials"][0])
+    tests = len(config["trials"]) * len(config["compared"]) * (1 + len(first.data.unknown))
     evaluations = count_test_evaluations(workdir, tests)
-    scored: dict[str, list[Scored]] = {method: [] for method in config["methods"]}
+    scored: dict[str, list[Scored]] = {method: [] for method in config["compared"]}
     for trial in config["trials"]:
-        for method in config["methods"]:
+        for method in config["compared"]:
             task = openset.make(config, method, trial)
             state = openset.train(task, workdir / f"{method}-{trial}")
             scored[method].append(score(task, state.eval_variables))
@@ -49,11 +50,11 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
 
 def said(config: Mapping[str, Any], method: str, scored: Scored) -> str:
     """The AUROC of the rows that a method has in the results, as a line of the terminal says it."""
-    rows = config["methods"][method]["scores"].items()
+    rows = config["methods"][method]["scores"]
     return ", ".join(f"{row} {100 * scored.value(score, 'auroc'):.2f}" for row, score in rows) + " AUROC"
 
 
 def histories(config: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, list[list[dict[str, Any]]]]:
     """By method, the `metrics.jsonl` rows of each trial."""
     trials = config["trials"]
-    return {m: [read_metrics(workdir / f"{m}-{t}" / "metrics.jsonl") for t in trials] for m in config["methods"]}
+    return {m: [read_metrics(workdir / f"{m}-{t}" / "metrics.jsonl") for t in trials] for m in config["compared"]}

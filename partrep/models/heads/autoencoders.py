@@ -12,10 +12,10 @@ from partrep import UserError
 class Autoencoders(nn.Module):
     """Logits are minus the errors with which the autoencoders of a class rebuild the codes of the parts.
 
-        e_bkc = mean_m |v_bk - tanh(v_bk E_kc) D_kc|,    logit_bc = -s sum_k p_bk e_bkc / sum_k p_bk
+        e_bkc = mean_m |v_bk - tanh(v_bk E_kc) D_kc - a_kc|,    logit_bc = -s sum_k p_bk e_bkc / sum_k p_bk
 
     Additive over the parts once the presences are given: the contributions are exact, and say which part a class
-    cannot explain. Not linear in the codes. Costs 2*K*C*M*width weights, and B*K*C*M numbers of memory.
+    cannot explain. Not linear in the codes. Costs K*C*M*(2*width+1) weights, and B*K*C*M numbers of memory.
 
     Attributes:
         classes: C.
@@ -33,9 +33,9 @@ class Autoencoders(nn.Module):
     ((2, 4, 3), True)
 
     Source: Huang et al., Class-Specific Semantic Reconstruction for Open Set Recognition (TPAMI 2022), section 3.2: the
-    autoencoder, its tanh and the absolute error. Departures: one for each part in place of one for all locations; the
-    errors of an image are averaged before the softmax, not after it: a part may be common to many classes, and no
-    single one need name the class.
+    autoencoder, its tanh and the absolute error. Departures: one for each part in place of one for all locations; an
+    offset `a`, without which every class rebuilds a code of zeros; and the errors of an image are averaged before the
+    softmax, not after it: a part may be common to many classes, and no single one need name the class.
     """
 
     classes: int
@@ -52,9 +52,10 @@ class Autoencoders(nn.Module):
         spread = nn.initializers.normal(m**-0.5)
         encode = self.param("encode", spread, (k, self.classes, m, self.width))
         decode = self.param("decode", nn.initializers.normal(self.width**-0.5), (k, self.classes, self.width, m))
+        offset = self.param("offset", nn.initializers.zeros, (k, self.classes, m))
         codes = codes.astype(jnp.float32)
         hidden = jnp.tanh(jnp.einsum("bkm,kcmd->bkcd", codes, encode))
-        rebuilt = jnp.einsum("bkcd,kcdm->bkcm", hidden, decode)
+        rebuilt = jnp.einsum("bkcd,kcdm->bkcm", hidden, decode) + offset
         return jnp.abs(codes[:, :, None] - rebuilt).mean(-1)
 
     def contributions(self, codes: jax.Array, presence: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ class Reciprocal(nn.Module):
     Raises:
         UserError: more than one part; reciprocal points are of whole images.
 
+    >>> import jax.numpy as jnp
     >>> head = Reciprocal(classes=2)
     >>> params = {"points": jnp.array([[0.0, 0.0], [1.0, 0.0]]), "radius": jnp.zeros(())}
     >>> head.apply({"params": params}, jnp.array([[[2.0, 0.0]]]), jnp.ones((1, 1)), False).tolist()
