@@ -7,7 +7,7 @@ Presets: mnist (six known digits, four unknown; the five published trials), cifa
 the five published trials; train and test may be zips or tars), birds (a world a trial; unknown are novel classes, a
 value that no class has on one part, and images without a bird).
 Keys: method=all|softmax|maximum_logit|arpl|generative_discriminative|parts. softmax is plain training, scored by the
-largest probability and by OpenMax; maximum_logit is strong training (augmentation, a cosine schedule), scored by the
+largest probability and by OpenMax; maximum_logit is trained on augmented images (Vaze et al. 2022), and scored by the
 largest logit and by energy; arpl (Chen et al. 2021); generative_discriminative (Perera et al. 2020: an autoencoder, the
 image beside its reconstruction, quarter turns to tell); parts, a small autoencoder for each class and part, which says
 what part is unknown. The page has all four scores of every trained network.
@@ -73,7 +73,7 @@ def _methods(backbone: dict[str, Any], warp: dict[str, Any], parts: dict[str, An
               "scores": (("arpl", best),)},
         generative_discriminative={**plain, "model": linear, "autoencoder": dict(width=32, code=32, patch=4),
                                    "scores": (("generative_discriminative", best),)},
-        parts={**plain, **parts, "objective": "reconstruction", "scores": (("parts", best),)},
+        parts={**plain, **parts, "objective": "reconstruction", "own_error": 0.1, "scores": (("parts", best),)},
     )  # fmt: skip
 
 
@@ -115,8 +115,8 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     """Two steps of each method in one trial."""
     config.trials = (0,)
     if config.data.name == "birds":
-        config.data.images = (1, 1, 1)
+        config.data.images = (2, 1, 1)
     for stage in config.stages.values():
         stage.update(steps=2, batch_size=8)
-    config.evaluation.update(batch_size=98, openmax_images=98, discovery_images=8)
+    config.evaluation.update(batch_size=98, openmax_images=400, discovery_images=8)
     return config

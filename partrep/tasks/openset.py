@@ -112,11 +112,10 @@ def reconstruction(task: Openset, params: Tree, outputs: PartOutputs, labels: ja
     """
     assert outputs.logits is not None
     own = -jnp.take_along_axis(outputs.logits, labels[:, None], axis=1).mean()
-    return cross_entropy(task, params, outputs, labels) + OWN_ERROR * own
+    return cross_entropy(task, params, outputs, labels) + task.config["own_error"] * own
 
 
 OBJECTIVES = {"cross_entropy": cross_entropy, "arpl": arpl, "reconstruction": reconstruction}
-OWN_ERROR = 0.1
 
 
 def classification_loss(
