@@ -116,6 +116,9 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     config.trials = (0,)
     if config.data.name == "birds":
         config.data.images = (2, 1, 1)
+    for own in config.methods.values():
+        stages = len(own.model.backbone.widths)
+        own.model.backbone.update(widths=(8,) * stages, depths=(0,) * (stages - 1) + (1,))
     for stage in config.stages.values():
         stage.update(steps=2, batch_size=8)
     config.evaluation.update(batch_size=98, openmax_images=400, discovery_images=8)
