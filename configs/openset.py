@@ -73,7 +73,8 @@ def _methods(backbone: dict[str, Any], warp: dict[str, Any], parts: dict[str, An
               "scores": (("arpl", best),)},
         generative_discriminative={**plain, "model": linear, "autoencoder": dict(width=32, code=32, patch=4),
                                    "scores": (("generative_discriminative", best),)},
-        parts={**plain, **parts, "objective": "reconstruction", "own_error": 0.1, "scores": (("parts", best),)},
+        parts={**plain, **parts, "objective": "reconstruction", "own_error": 0.1,
+               "scores": (("parts_probability", "maximum_probability"), ("parts", best))},
     )  # fmt: skip
 
 

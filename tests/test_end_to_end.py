@@ -374,9 +374,9 @@ def write_cifar10(folder: pathlib.Path) -> pathlib.Path:
 
 
 OPENSETS = [  # argument, the rows of the results
-    ("mnist", ("softmax", "openmax", "maximum_logit", "energy", "arpl", "generative_discriminative", "parts")),
+    ("mnist", ("softmax", "openmax", "maximum_logit", "energy", "arpl", "generative_discriminative", "parts_probability", "parts")),
     ("cifar10,method=maximum_logit", ("maximum_logit", "energy")),
-    ("birds,method=parts", ("parts",)),
+    ("birds,method=parts", ("parts_probability", "parts")),
 ]
 
 
