@@ -12,6 +12,10 @@ largest logit and by energy; arpl (Chen et al. 2021); generative_discriminative 
 image beside its reconstruction, quarter turns to tell); parts, a small autoencoder for each class and part, which says
 what part is unknown. The page has all four scores of every trained network.
 
+mnist: on one CPU core a method takes about a minute a trial, generative_discriminative two to three: all methods of the
+five trials some 40 minutes of CPU time, which two cores share. ARPL reached an AUROC of 99.2 over the five trials; as
+published (Neal et al. 2018; Chen et al. 2021): softmax 97.8, OpenMax 98.1, ARPL 99.6.
+
 All methods of a run have the same backbone, steps, batches and optimiser. --config.trials=0,1 runs some of the trials.
 The same workdir goes on where it stopped: each method of each trial has a folder in it.
 """

@@ -19,7 +19,7 @@ from partrep.metrics.intervals import mean_interval
 from partrep.metrics.openset import openness
 from partrep.report.content import Discovery, OpensetPage, Result, Score
 from partrep.tasks.batches import eval_batches, spaced
-from partrep.tasks.maps import Sampled
+from partrep.tasks.maps import Sampled, part_count
 from partrep.tasks.openset import Openset
 from partrep.tasks.outcome import Outcome
 from partrep.train.state import Tree
@@ -92,11 +92,9 @@ def _logits(task: Openset, decode):
 def named_share(task: Openset, variables: Tree) -> float | None:
     """Of the images whose altered part can be seen, how many have it as the most unknown one."""
     data = task.data
-    if data.altered is None:
+    if data.altered is None or part_count(task, variables) < 2:
         return None
     held_out, altered = Sampled(task, variables, data.validation), Sampled(task, variables, data.unknown[RESERVED])
-    if held_out.maps["assignment"].shape[1] < 2:
-        return None
     places = part_of_each(held_out.maps["assignment"], held_out.maps["part_mask"], len(data.part_names))
     known, errors = (against(task, variables, sampled) for sampled in (held_out, altered))
     found = places[most_unknown_part(errors, known)]

@@ -11,6 +11,7 @@ from partrep.data import imageset
 from partrep.data.openset import UNKNOWN, OpensetData
 from partrep.data.source import ArraySource
 from partrep.losses import reciprocal_points, softmax_cross_entropy
+from partrep.models.generative_discriminative import Compared
 from partrep.models.outputs import PartOutputs
 from partrep.tasks import openset, openset_evaluation, openset_run
 from partrep.tasks.openset_evaluation import Scored
@@ -111,3 +112,24 @@ def test_one_trial_has_no_interval():
 def test_mistakes_are_found_before_anything_is_read(change, message):
     with pytest.raises(UserError, match=message):
         openset_run.prepare({**presets.get_config("mnist").to_dict(), **change})
+
+
+def test_classes_are_asked_of_upright_images_and_turns_of_turned_ones(task, monkeypatch):
+    made = task("generative_discriminative")
+    seen = {}
+
+    def forward(self, params, model_state, images, key):
+        seen["images"] = images
+        count = images.shape[0]
+        # The classifier knows the upright labels, and the turns of nothing.
+        logits = 50.0 * jax.nn.one_hot(jnp.arange(count) % 6, 6)
+        return Compared(outputs(logits), images, jnp.zeros((count, 4))), model_state
+
+    monkeypatch.setattr(openset.Openset, "forward", forward)
+    batch = made.data.train.load(np.arange(6))
+    terms, aux = openset.turns_loss(made, {}, {}, {}, batch, jax.random.key(0))
+    assert float(terms["classification"][0]) < 1e-6 and float(aux.metrics["accuracy"]) == 1
+    assert float(terms["turns"][0]) == pytest.approx(np.log(4)) and seen["images"].shape[0] == 6 + 3
+    upright = np.asarray(seen["images"])
+    for image, shown in zip(upright[:3], upright[6:]):
+        assert any(np.array_equal(np.rot90(image, k), shown) for k in range(4))
