@@ -68,7 +68,7 @@ def claimed(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
             write_json(workdir / CONFIG, json.loads(config.to_json()))
         yield
     except (partrep.UserError, OSError) as error:
-        if fresh and not isinstance(error, TrainingDiverged) and not any((workdir / "checkpoints").glob("*.json")):
+        if fresh and not isinstance(error, TrainingDiverged) and not any(workdir.rglob("checkpoints/*.json")):
             empty(workdir)
             for path in made:
                 with contextlib.suppress(OSError):  # not empty: another run's

@@ -30,6 +30,7 @@ from partrep.evaluate import discovery
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FEWSHOT = "--config=configs/fewshot.py"
 CLASSIFY = "--config=configs/classify.py"
+OPENSET = "--config=configs/openset.py"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,14 @@ def numbers(workdir: pathlib.Path) -> tuple[dict[str, float], dict]:
 
 
 def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
+    """A finished run is as `check_report` says and has taken all steps of its stages."""
+    check_report(workdir, printed)
+    config = json.loads((workdir / "config.json").read_text())
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps[-1] == sum(stage["steps"] for stage in config["stages"].values())
+
+
+def check_report(workdir: pathlib.Path, printed: list[str]) -> None:
     """A finished run has finite numbers, provenance, a page that needs nothing else, and names it last."""
     results, provenance = numbers(workdir)
     assert results and all(isinstance(v, int | float) and math.isfinite(v) for v in results.values())
@@ -87,8 +96,6 @@ def check_run(workdir: pathlib.Path, printed: list[str]) -> None:
     assert "python -m launch.main" in page
     config = json.loads((workdir / "config.json").read_text())
     assert config["preset"].endswith("-smoke")
-    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert steps[-1] == sum(stage["steps"] for stage in config["stages"].values())
 
 
 @pytest.mark.parametrize("preset", ["parts", "landmarks", "gap"])
@@ -349,6 +356,68 @@ def test_vinyals(tmp_path, monkeypatch, capsys):
     results, _ = numbers(tmp_path / "run")
     assert 0 <= results["novel/parts/accuracy"] <= 1 and not any(name.startswith("strokes") for name in results)
     assert "at 90 degrees" in (tmp_path / "run/report/index.html").read_text()
+
+
+def write_mnist(folder: pathlib.Path) -> pathlib.Path:
+    """A file like that of Keras with twelve images of each digit: a bar that moves with it."""
+    labels = np.arange(120) % 10
+    images = np.random.default_rng(0).integers(0, 60, (120, 28, 28))
+    for image, digit in zip(images, labels):
+        image[4:24, 2 * digit + 2 : 2 * digit + 6] = 255
+    images, labels = images.astype(np.uint8), labels.astype(np.uint8)
+    folder.mkdir()
+    file = dict(x_train=images[:80], y_train=labels[:80], x_test=images[80:], y_test=labels[80:])
+    np.savez(folder / "mnist.npz", **file)
+    return folder
+
+
+def write_cifar10(folder: pathlib.Path) -> pathlib.Path:
+    """Three training images and two test images of each of ten classes, in zips of class folders."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for part, count in (("train", 3), ("test", 2)):
+        with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
+            for name in (f"{c}/{i}.png" for c in range(10) for i in range(count)):
+                picture = io.BytesIO()
+                Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(picture, "png")
+                archive.writestr(name, picture.getvalue())
+    return folder
+
+
+OPENSETS = [  # argument, the rows of the results
+    ("mnist", ("softmax", "openmax", "maximum_logit", "energy", "arpl", "generative_discriminative", "parts_probability", "parts")),
+    ("cifar10,method=maximum_logit", ("maximum_logit", "energy")),
+    ("birds,method=parts", ("parts_probability", "parts")),
+]
+
+
+@pytest.mark.parametrize("argument, rows", OPENSETS)
+def test_openset(argument, rows, tmp_path, monkeypatch, capsys, hasty):
+    preset, _, keys = argument.partition(",")
+    argv = [f"{OPENSET}:{preset},smoke,{keys}", f"--workdir={tmp_path / 'run'}"]
+    if preset == "mnist":
+        argv += [f"--config.data.dir={write_mnist(tmp_path / 'mnist')}"]
+    if preset == "cifar10":
+        argv += [f"--config.data.dir={write_cifar10(tmp_path / 'cifar10')}", "--config.trials=(1,3)"]
+    printed = launch(monkeypatch, capsys, *argv)
+    check_report(tmp_path / "run", printed)
+    results, provenance = numbers(tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "rows.json").read_text())
+    assert tuple(row["name"] for row in found["rows"]) == rows and found["measure"] == "AUROC"
+    assert found["rows"][-1]["reference"] and found["chance"] == 0.5
+    methods = {name.split("/")[1] for name in results if name.count("/") == 3 and name.startswith("test/")}
+    trials = 2 if preset == "cifar10" else 1
+    kinds = 3 if preset == "birds" else 1
+    assert provenance["test_evaluations"] == len(methods) * trials * (1 + kinds)
+    folders = {path.name for path in (tmp_path / "run").iterdir() if (path / "checkpoints").is_dir()}
+    assert folders == {f"{method}-{trial}" for method in methods for trial in ((1, 3) if trials == 2 else (0,))}
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert ('id="kinds"' in page) == ("test/parts/unknown_part_named" in results) == (preset == "birds")
+    if preset == "cifar10":  # finished runs are not trained again
+        trained = (tmp_path / "run" / "maximum_logit-3" / "metrics.jsonl").read_text()
+        check_report(tmp_path / "run", launch(monkeypatch, capsys, *argv))
+        assert numbers(tmp_path / "run")[0] == results
+        assert (tmp_path / "run" / "maximum_logit-3" / "metrics.jsonl").read_text() == trained
 
 
 def test_a_disk_that_fills_up_takes_nothing_half_written(tmp_path, compiled):

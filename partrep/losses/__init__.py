@@ -30,6 +30,7 @@ from partrep.losses.pairs import aligned_cosine, cosine, euclidean_similarity
 from partrep.losses.presence import background_presence, presence
 from partrep.losses.prototypes import class_orthonormality, cluster, separation, wrong_class_l1
 from partrep.losses.proxies import centre_spread, proxy_anchor, proxy_nca, soft_triple
+from partrep.losses.reciprocal_points import reciprocal_points
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
 from partrep.losses.total_variation import total_variation
@@ -71,6 +72,7 @@ LOSSES = {
     "proxy_nca": proxy_nca,
     "quantisation": quantisation,
     "query_diversity": query_diversity,
+    "reciprocal_points": reciprocal_points,
     "recombination": recombination,
     "reconstruction": reconstruction,
     "separation": separation,

@@ -35,6 +35,7 @@ from partrep.metrics.intervals import (
     sign_flip_test,
 )
 from partrep.metrics.keypoints import keypoint_error
+from partrep.metrics.openset import aupr, auroc, fpr_at_tpr, known_threshold, macro_f1, openness, oscr
 from partrep.metrics.parts import (
     assignment_entropy,
     duplicate_parts,
@@ -58,6 +59,8 @@ METRICS = {
     "ami": ami,
     "ari": ari,
     "assignment_entropy": assignment_entropy,
+    "aupr": aupr,
+    "auroc": auroc,
     "average_drop": average_drop,
     "average_gain": average_gain,
     "average_increase": average_increase,
@@ -73,13 +76,16 @@ METRICS = {
     "energy_inside": energy_inside,
     "expected_calibration_error": expected_calibration_error,
     "factor_vae_score": factor_vae_score,
+    "fpr_at_tpr": fpr_at_tpr,
     "insertion_deletion": insertion_deletion,
     "joint_bits_per_part": joint_bits_per_part,
     "kendall": kendall,
     "keypoint_error": keypoint_error,
+    "known_threshold": known_threshold,
     "linear_reconstruction": linear_reconstruction,
     "mask_iou": mask_iou,
     "mask_relevance": mask_relevance,
+    "macro_f1": macro_f1,
     "mean_interval": mean_interval,
     "modularity": modularity,
     "mutual_information_gap": mutual_information_gap,
@@ -87,6 +93,8 @@ METRICS = {
     "nmi": nmi,
     "occurrence_distance": occurrence_distance,
     "occurrence_histogram": occurrence_histogram,
+    "openness": openness,
+    "oscr": oscr,
     "paired_interval": paired_interval,
     "part_area": part_area,
     "part_dci": part_dci,

@@ -335,6 +335,21 @@ class ClassifyPage(RunPage):
 
 
 @dataclasses.dataclass(frozen=True)
+class OpensetPage(RunPage):
+    """Everything the report of open-set recognition shows.
+
+    Attributes:
+        scores: every score of every method by every metric.
+        kinds: the same by what is unknown, where there are several kinds.
+        histories: by method, the `metrics.jsonl` rows of each trial.
+    """
+
+    scores: Discovery | None = None
+    kinds: Discovery | None = None
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class ComparePage(Page):
     """Presets by seeds: the rows carry `seeds`.
 

@@ -18,6 +18,7 @@ from partrep.report.content import (
     EpisodePicture,
     FewshotPage,
     MetricPage,
+    OpensetPage,
     Page,
     RunPage,
 )
@@ -43,6 +44,8 @@ def render_report(page: RunPage) -> str:
         return render_classify(page)
     if isinstance(page, MetricPage):
         return render_metric(page)
+    if isinstance(page, OpensetPage):
+        return render_openset(page)
     assert isinstance(page, FewshotPage)
     return render_fewshot(page)
 
@@ -63,6 +66,12 @@ def render_classify(page: ClassifyPage) -> str:
     tables = {name: _discovery(getattr(page, name)) for name in ("audit", "reliance", "localisation")}
     paintings = [cards.painted_card(painting, page.part_names) for painting in page.paintings]
     return _render_run("classify.html.j2", page, predictions=predictions, paintings=paintings, **tables)
+
+
+def render_openset(page: OpensetPage) -> str:
+    """Returns the report of open-set recognition as HTML."""
+    tables = {name: _discovery(getattr(page, name)) for name in ("scores", "kinds")}
+    return _render_run("openset.html.j2", page, curves_of=_panels(curves.compare_panels(page.histories)), **tables)
 
 
 def _render_run(template: str, page: RunPage, **own: object) -> str:

@@ -1,10 +1,15 @@
 """Tasks: which batches, which losses, which evaluators; each is `prepare(config) -> run(workdir) -> Outcome`."""
 
-from partrep.tasks import classify_comparison, classify_run, fewshot_run, metric_run
+from partrep.tasks import classify_comparison, classify_run, fewshot_run, metric_run, openset_run
 
-TASKS = {"classify": classify_run.prepare, "fewshot": fewshot_run.prepare, "metric": metric_run.prepare}
+TASKS = {
+    "classify": classify_run.prepare,
+    "fewshot": fewshot_run.prepare,
+    "metric": metric_run.prepare,
+    "openset": openset_run.prepare,
+}
 
-SPLITS = {"classify": "test", "fewshot": "novel", "metric": "novel"}
+SPLITS = {"classify": "test", "fewshot": "novel", "metric": "novel", "openset": "test"}
 """What a task scores its models on: the start of the names of those numbers."""
 
 SECTIONS = {"classify": classify_comparison.sections}

@@ -7,7 +7,7 @@ import sys
 SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from partrep.losses import alignment, class_orthonormality, cluster, group_dro, recombination, separation, tanh_presence, wrong_class_l1
+from partrep.losses import alignment, class_orthonormality, cluster, group_dro, reciprocal_points, recombination, separation, tanh_presence, wrong_class_l1
 from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
@@ -23,6 +23,7 @@ batch = {
 batch = {name: x.astype(np.float32) for name, x in batch.items()}
 batch |= {"labels": np.arange(8, dtype=np.int32) % 3, "ids": ids, "where": np.arange(8) != 5}
 params = {"kernel": rng.normal(size=(5, 3)).astype(np.float32), "prototypes": np.float32(rng.uniform(size=(5, 3)))}
+params["points"] = params["kernel"].T
 
 def losses(params, b):
     d, where, maps = b["scores"] * params["prototypes"].sum(), b["where"], [b[n].transpose(0, 3, 1, 2) for n in ("first", "second")]
@@ -30,6 +31,7 @@ def losses(params, b):
     centres = jnp.stack([p, p[::-1]], axis=1)
     return {
         "cluster": mean_where(cluster(d, classes, b["labels"]), where),
+        "reciprocal_points": reciprocal_points(b["scores"], params["points"], params["points"].mean(), b["labels"], where=where),
         "recombination": recombination(d, b["scores"]),
         "separation": mean_where(separation(d, classes, b["labels"]), where),
         "alignment": mean_where(alignment(*maps), where),

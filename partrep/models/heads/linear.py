@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from partrep.models.heads.attention import Attention
+from partrep.models.heads.autoencoders import Autoencoders
 from partrep.models.heads.mlp import Mlp
+from partrep.models.heads.reciprocal import Reciprocal
 from partrep.models.heads.scores import ClassTied, NonNegative
 
 _INIT = nn.initializers.lecun_normal()
@@ -233,6 +235,7 @@ class PartsCosine(nn.Module):
 
 HEADS = {
     "attention": Attention,
+    "autoencoders": Autoencoders,
     "class_tied": ClassTied,
     "concat": Concat,
     "concat_cosine": ConcatCosine,
@@ -241,4 +244,5 @@ HEADS = {
     "mlp": Mlp,
     "nonnegative": NonNegative,
     "parts_cosine": PartsCosine,
+    "reciprocal": Reciprocal,
 }

@@ -1,0 +1,43 @@
+"""The presets of the open-set config: what each changes, and that all methods of a run have the same budget."""
+
+import json
+
+import pytest
+
+import partrep
+from configs import openset
+from partrep.data.openset import KNOWN
+from partrep.models.part_model import build
+
+
+@pytest.mark.parametrize("preset", openset.PRESETS)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_every_preset_is_a_config_of_its_own_name(preset, smoke):
+    config = openset.get_config(f"{preset},smoke" if smoke else preset)
+    assert config.preset == preset + ("-smoke" if smoke else "") and config.data.name == preset
+    assert json.loads(config.to_json())["task"] == "openset"
+    assert config.compared == openset.METHODS and set(config.methods) == set(openset.METHODS)
+    if smoke:
+        assert config.trials == (0,) and sum(stage.steps for stage in config.stages.values()) <= 4
+
+
+def test_published_trials_are_all_run():
+    for name in ("mnist", "cifar10"):
+        assert openset.get_config(name).trials == tuple(range(len(KNOWN[name])))
+
+
+def test_a_method_can_be_run_alone():
+    config = openset.get_config("mnist,method=arpl")
+    assert config.compared == ("arpl",) and openset.get_config("mnist").methods == config.methods
+    with pytest.raises(partrep.UserError, match="unknown value method='gan'"):
+        openset.get_config("mnist,method=gan")
+
+
+@pytest.mark.parametrize("preset", openset.PRESETS)
+def test_what_methods_name_exists_and_their_backbone_is_the_same(preset):
+    methods = openset.get_config(preset).methods
+    for own in methods.values():
+        build(own.model.to_dict(), classes=6)
+        assert own.model.backbone == methods.softmax.model.backbone
+    assert methods.arpl.objective == "arpl" and methods.parts.model.head.name == "autoencoders"
+    assert not methods.softmax.warp and "autoencoder" in methods.generative_discriminative
