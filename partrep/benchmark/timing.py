@@ -89,6 +89,7 @@ class Ready:
     def __init__(self, seconds: float, function: Callable[..., Any], *arguments: Any):
         self.arguments, self.runs = arguments, 1
         self.program = Program(jax.jit(function), *arguments)
+        self()  # warms up
         start = time.perf_counter()
         self()
         self.runs = max(1, round(seconds / (time.perf_counter() - start)))
