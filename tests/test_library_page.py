@@ -62,7 +62,7 @@ def test_the_table_has_every_loss_of_metric_learning():
 def test_the_table_names_what_a_loss_takes_and_its_arguments(row):
     function = losses.LOSSES[row[0].strip("`")]
     arguments = inspect.signature(function).parameters
-    assert ("block" in arguments) is ("proxy" not in row[1] and "centres" not in row[1])
+    assert ("block" in arguments) is ("a class" not in row[1])
     assert ("per example [B]" in row[2]) is ("f32 [B]" in function.__doc__)
     if "normalised_softmax" not in row[3]:
         assert set(re.findall(r"`(\w+)=", row[3])) <= set(arguments)
