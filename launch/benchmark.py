@@ -3,7 +3,7 @@
     python -m launch.benchmark --out=FILE.json [--suite=train,data,parts] [--pairs=20 --batch=32 --image=224]
     python -m launch.benchmark --out=FILE.json --suite=levels
     python -m launch.benchmark --out=FILE.json --suite=explain [--pairs=20]
-    python -m launch.benchmark --out=FILE.json --suite=search [--pairs=20]
+    python -m launch.benchmark --out=FILE.json --suite=losses,search [--pairs=20]
 
 train: steps a second of the birds' presets, with and without part method; compile time; memory.
 data: birds rendered, drawings warped, index batches and JPEG files a second.
@@ -13,6 +13,8 @@ levels (only when named): five-way one-shot accuracy on validation birds of worl
 learns to name true parts from their crops, and of cues that are no parts: histogram, background, silhouette, pixels.
 explain (only when named): seconds to explain 64 birds by each method, in forward passes of the same images, with the
 network of configs/classify.py before training, as its weights do not matter here.
+losses (only when named): seconds and bytes of each loss of metric learning, forward and with its gradient, at batch 256
+and 4,096, plain and in blocks, as multiples of supervised contrastive.
 search (only when named): milliseconds of exact search among 10^4, 10^5 and 10^6 vectors, for one query and for 100,
 beside a flat index of FAISS, where it is installed, and the brute force of scikit-learn.
 A CPU counts as one device here; with JAX_NUM_CPU_DEVICES=2 the steps are shared by two, as launch.main has them.
@@ -36,7 +38,7 @@ flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
 flags.DEFINE_integer("pairs", 20, "rounds of the interleaved measurements", flag_values=FLAGS)
 flags.DEFINE_integer("batch", 32, "batch size of the suite parts", flag_values=FLAGS)
 flags.DEFINE_integer("image", 224, "side of the images of the suite parts", flag_values=FLAGS)
-flags.DEFINE_float("seconds", 2.0, "time for each number of the suite data; a quarter for explain", flag_values=FLAGS)
+flags.DEFINE_float("seconds", 2.0, "time for each number of data; explain 1/4 of it, losses 1/40", flag_values=FLAGS)
 flags.DEFINE_bool("smoke", False, "tiny shapes, to see that it runs; the numbers mean nothing", flag_values=FLAGS)
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -50,6 +52,7 @@ TINY = dict(
     levels=dict(images=2, episodes=2, train=1, steps=2),
     explained_images=2,
     search_rows=(200,),
+    loss_batches=(16,),
 )
 
 

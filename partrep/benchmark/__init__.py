@@ -1,6 +1,6 @@
 """Benchmarks: each suite is `measure(settings) -> {name: number}` and says on the way what it measures."""
 
-from partrep.benchmark import data, explain, levels, parts, search, train
+from partrep.benchmark import data, explain, levels, losses, parts, search, train
 
 SUITES = {
     "train": train.measure,
@@ -8,5 +8,6 @@ SUITES = {
     "parts": parts.measure,
     "levels": levels.measure,
     "explain": explain.measure,
+    "losses": losses.measure,
     "search": search.measure,
 }

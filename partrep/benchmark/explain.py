@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from partrep.benchmark.timing import Numbers, Program, Settings, interleaved, peak_bytes, prefixed, ratios
+from partrep.benchmark.timing import Numbers, Ready, Settings, interleaved, peak_bytes, prefixed, ratios
 from partrep.data import birds
 from partrep.explain import bound
 from partrep.explain.gradients import saliency, smooth_grad
@@ -45,22 +44,6 @@ def measure(settings: Settings) -> Numbers:
             numbers |= ratios(once, times[FORWARD] / calls[FORWARD].runs)
         made |= prefixed(f"explain/{name.replace(' ', '_')}", numbers)
     return made | prefixed("explain", peak_bytes())
-
-
-class Ready:
-    """A compiled explanation and the images it explains; calling it explains them `runs` times, one after the other."""
-
-    def __init__(self, seconds: float, function: Explain, *arguments: Any):
-        self.arguments, self.runs = arguments, 1
-        self.program = Program(jax.jit(function), *arguments)
-        start = time.perf_counter()
-        self()
-        self.runs = max(1, round(seconds / (time.perf_counter() - start)))
-
-    def __call__(self) -> None:
-        """Explains the images, each time waiting for the maps."""
-        for _ in range(self.runs):
-            jax.block_until_ready(self.program(*self.arguments))
 
 
 def pictures(task: classify.Classify, count: int) -> tuple[jax.Array, jax.Array]:

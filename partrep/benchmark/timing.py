@@ -30,12 +30,14 @@ class Settings:
         pairs: rounds of the interleaved measurements.
         batch, image: batch size, and side of the images in pixels, of the suite `parts`.
         backbone: fields of ResNet-18 that differ from the reported ones.
-        seconds: how long each number of the suite `data` is measured; of `explain`, a quarter of it in each round.
+        seconds: how long each number of the suite `data` is measured; of `explain`, a quarter of it in each round, and
+            of `losses` a fortieth.
         configs: presets by name, for the suite `train`; the last is the one without a part method.
         levels: fields of `levels.Amounts` that differ from the reported ones.
         explained: the classification whose model the suite `explain` explains.
         explained_images: how many images it explains at once.
         search_rows: how many vectors the suite `search` searches, one size after the other.
+        loss_batches: the batch sizes of the suite `losses`.
         say: called with a line on what was measured.
     """
 
@@ -49,6 +51,7 @@ class Settings:
     explained: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     explained_images: int = 64
     search_rows: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    loss_batches: tuple[int, ...] = (256, 4096)
     say: Callable[[str], None] = print
 
     def __post_init__(self):
@@ -78,6 +81,23 @@ class Program:
         if memory is not None:
             made["program_bytes"] = float(memory.temp_size_in_bytes)
         return made
+
+
+class Ready:
+    """A compiled function and its arguments; calling it runs it `runs` times, one after the other, for `seconds`."""
+
+    def __init__(self, seconds: float, function: Callable[..., Any], *arguments: Any):
+        self.arguments, self.runs = arguments, 1
+        self.program = Program(jax.jit(function), *arguments)
+        self()  # warms up
+        start = time.perf_counter()
+        self()
+        self.runs = max(1, round(seconds / (time.perf_counter() - start)))
+
+    def __call__(self) -> None:
+        """Runs the function, each time waiting for what it makes."""
+        for _ in range(self.runs):
+            jax.block_until_ready(self.program(*self.arguments))
 
 
 class Steps:

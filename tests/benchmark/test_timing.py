@@ -102,3 +102,13 @@ def test_a_compiled_step_takes_the_batches_in_turn():
     assert int(steps._state.step) == 3
     found = steps.numbers()
     assert found["compile_seconds"] > 0 and found["trace_seconds"] > 0
+
+
+def test_a_fast_function_runs_again_and_again():
+    ran = []
+    call = timing.Ready(0.2, lambda x: x + 1, jnp.ones(3))
+    assert call.runs > 10  # a small part of a millisecond each
+    call.program, call.runs = lambda *arguments: ran.append(arguments), 5
+    call()
+    assert len(ran) == 5
+    assert timing.Ready(0.0, lambda x: x + 1, jnp.ones(3)).runs == 1

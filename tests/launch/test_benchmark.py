@@ -74,7 +74,7 @@ def test_explanations_are_measured_where_they_are_named(tmp_path, suites):
         ([], "no --out given; expected --out=FILE.json"),
         (["--out={tmp}"], "cannot be written; expected a file in a folder"),
         (["--out={tmp}/file/x.json"], "cannot be written"),
-        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, explain, levels, parts, search, train"),
+        (["--out={tmp}/x.json", "--suite=speed"], "unknown suite 'speed'; known: data, explain, levels, losses, parts, search, train"),
         (["--out={tmp}/x.json", "--pairs=0"], "pairs is 0; expected at least 1"),
     ],
 )
