@@ -17,6 +17,7 @@ from partrep.losses.contrastive import contrastive, nt_xent, supervised_contrast
 from partrep.losses.margin_softmax import arcface, cosface, normalised_softmax
 from partrep.losses.multi_similarity import multi_similarity
 from partrep.losses.proxies import proxy_anchor, proxy_nca, soft_triple
+from partrep.losses.reciprocal_points import reciprocal_points
 from partrep.losses.triplet import triplet
 
 WIDTH, CLASSES, CENTRES = 128, 512, 10
@@ -62,6 +63,7 @@ def programs(batch: int, seconds: float, differentiate: bool) -> Iterator[tuple[
     for name, loss in PROXIES.items():
         yield f"{name}/plain", ready(loss, embeddings, proxies)
     yield "soft_triple/plain", ready(soft_triple, embeddings, centres)
+    yield "reciprocal_points/plain", ready(reciprocal_points, embeddings, proxies, jnp.float32(0.0))
 
 
 def drawn(*shape: int) -> jax.Array:
