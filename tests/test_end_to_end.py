@@ -195,45 +195,51 @@ def test_classify(argument, level, shown, tmp_path, monkeypatch, capsys, hasty):
     assert {name.removeprefix("loss/") for name in last if name.startswith("loss/")} == weighed
 
 
-def test_episodic_killed_in_its_second_stage_ends_with_the_same_numbers(tmp_path, monkeypatch, capsys, compiled):
-    argv = [f"{FEWSHOT}:episodic,smoke", f"--workdir={tmp_path / 'whole'}"]
-    check_run(tmp_path / "whole", launch(monkeypatch, capsys, *argv))
-    cut = tmp_path / "cut"
-    argv[1] = f"--workdir={cut}"
-    first = start(compiled, *argv, stderr=subprocess.DEVNULL)
-    wait_for(cut / "checkpoints" / "4.json", first)  # the end of the first stage
+# Small steps, so that rounding does not grow: then maps and accuracies of several processes are those of one.
+# 97 is a batch that two processes do not divide.
+EPISODIC = [f"{FEWSHOT}:episodic,smoke", "--config.evaluation.batch_size=97", "--config.train.log_every=1"]
+EPISODIC += [f"--config.stages.{stage}.optimizer.learning_rate=1e-5" for stage in ("classify", "episodes")]
+
+
+def test_killed_in_its_second_stage_or_by_two_processes_a_run_reports_the_same(tmp_path, monkeypatch, capsys, compiled):
+    whole = tmp_path / "whole"
+    check_run(whole, launch(monkeypatch, capsys, *EPISODIC, f"--workdir={whole}"))
+    check_killed(tmp_path / "cut", whole, compiled)
+    check_two_processes(tmp_path / "two", whole, compiled)
+
+
+def check_killed(cut: pathlib.Path, whole: pathlib.Path, compiled: pathlib.Path) -> None:
+    """A run that is killed when its first stage has ended goes on, and ends with the numbers of the whole one."""
+    first = start(compiled, *EPISODIC, f"--workdir={cut}", stderr=subprocess.DEVNULL)
+    wait_for(cut / "checkpoints" / "4.json", first)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not (cut / "results.json").exists()
-    printed, _ = start(compiled, *argv, stderr=subprocess.DEVNULL).communicate()
+    printed, _ = start(compiled, *EPISODIC, f"--workdir={cut}", stderr=subprocess.DEVNULL).communicate()
     check_run(cut, printed.splitlines())
-    assert numbers(cut)[0] == numbers(tmp_path / "whole")[0]
+    assert numbers(cut)[0] == numbers(whole)[0]
 
 
-def test_two_processes_report_what_one_does(tmp_path, monkeypatch, capsys, compiled):
-    """Batches, episodes, maps and evaluation are cut over the processes; 97 is a batch that two do not divide."""
+def check_two_processes(two: pathlib.Path, one: pathlib.Path, compiled: pathlib.Path) -> None:
+    """Batches, episodes, maps and evaluation are cut over the processes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    argv = [f"{FEWSHOT}:episodic,smoke", "--config.evaluation.batch_size=97", "--config.train.log_every=1"]
-    # Small steps, so that rounding does not grow: then maps and accuracies are those of the same network.
-    argv += [f"--config.stages.{stage}.optimizer.learning_rate=1e-5" for stage in ("classify", "episodes")]
-    launch(monkeypatch, capsys, *argv, f"--workdir={tmp_path / 'one'}")
-    joined = [*argv, f"--workdir={tmp_path / 'two'}", "--distributed", f"--coordinator=localhost:{port}"]
+    joined = [*EPISODIC, f"--workdir={two}", "--distributed", f"--coordinator=localhost:{port}"]
     pair = [start(compiled, *joined, "--processes=2", f"--process={i}", stderr=subprocess.PIPE) for i in (0, 1)]
     errors = [process.communicate(timeout=900)[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], "\n".join(errors)
-    found, wanted = numbers(tmp_path / "two")[0], numbers(tmp_path / "one")[0]
+    found, wanted = numbers(two)[0], numbers(one)[0]
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         if not name.startswith(("discovery/kmeans", "discovery/nmf")):  # whose clusters may turn on rounding
             # Ten episodes of five queries: one query may turn on rounding.
             assert found[name] == pytest.approx(value, rel=1e-2, abs=0.05), name
-    rows = [list(map(json.loads, (tmp_path / n / "metrics.jsonl").read_text().splitlines())) for n in ("one", "two")]
+    rows = [list(map(json.loads, (run / "metrics.jsonl").read_text().splitlines())) for run in (one, two)]
     assert [row["stage"] for row in rows[0]] == ["classify"] * 4 + ["episodes"] * 4
-    for one, two in zip(*rows, strict=True):
+    for alone, shared in zip(*rows, strict=True):
         for name in ("step", "loss", "gradient_norm"):
-            assert two[name] == pytest.approx(one[name], rel=1e-3), (name, one["step"])
+            assert shared[name] == pytest.approx(alone[name], rel=1e-3), (name, alone["step"])
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen, seconds: float = 300) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from partrep.losses import aligned_cosine, histogram_ap, smooth_ap
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(6)
 X = RNG.normal(size=(7, 3))
 LABELS = np.array([0, 1, 0, 2, 1, 0, 1])  # class 2 has no positive

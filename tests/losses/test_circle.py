@@ -7,6 +7,8 @@ import pytest
 
 from partrep.losses import circle
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(15)
 X, LABELS = RNG.normal(size=(8, 3)), np.array([0, 1, 0, 2, 1, 0, 3, 1])
 

@@ -7,6 +7,8 @@ import pytest
 
 from partrep.losses import aligned_cosine, contrastive, euclidean_similarity, nt_xent, supervised_contrastive
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(12)
 X, LABELS = RNG.normal(size=(7, 3)), np.array([0, 1, 0, 2, 1, 0, 3])
 

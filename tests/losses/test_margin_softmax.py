@@ -9,6 +9,8 @@ import pytest
 
 from partrep.losses import arcface, cosface, normalised_softmax
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(3)
 X, W = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3))
 X[3] = -2 * W[1] + 0.1 * RNG.normal(size=3)  # of class 1, at an angle beyond pi - m

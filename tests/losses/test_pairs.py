@@ -20,6 +20,8 @@ from partrep.losses import (
 )
 from partrep.losses.pairs import masked_logsumexp
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(11)
 X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(5, 4))
 BATCH, LABELS = RNG.normal(size=(9, 4)), np.array([0, 1, 0, 2, 1, 0, 2, 3, 1])

@@ -9,6 +9,8 @@ import pytest
 
 from partrep.losses import centre_spread, normalised_softmax, proxy_anchor, proxy_nca, soft_triple
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(4)
 X, P, CENTRES = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3)), RNG.normal(size=(4, 2, 3))
 LABELS = np.array([0, 3, 2, 2, 0])  # class 1 is missing

@@ -10,6 +10,8 @@ import pytest
 
 from partrep.losses import euclidean_similarity, triplet
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 RNG = np.random.default_rng(13)
 X, LABELS = RNG.normal(size=(8, 3)), np.array([0, 1, 0, 2, 1, 0, 3, 1])
 MINING = ["all", "semi_hard", "hard"]
