@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from partrep.report import drawings, figures, pictures
-from partrep.report.content import EpisodePicture, Painting, PartGallery
+from partrep.report.content import EpisodePicture, Painting, PartGallery, Words
 from partrep.report.palette import ink_on, part_colour
 
 MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
@@ -54,6 +54,7 @@ class Card:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     total: tuple[str, ...]
+    words: Words
 
 
 def signed(value: float) -> str:
@@ -87,6 +88,7 @@ def short_names(names: tuple[str, ...]) -> tuple[str, ...]:
 def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str, ...], fallback: str) -> Card:
     """Returns the card of a prediction; with `contrast`, the predicted class is set against the true one."""
     picture = dataclasses.replace(picture, class_names=short_names(picture.names))
+    words = picture.words
     against = picture.label if contrast and picture.label != picture.predicted else None
     addends = _Addends.of(picture, against)
     listed = addends.listed() if addends else _largest(picture)
@@ -99,9 +101,10 @@ def episode_card(picture: EpisodePicture, contrast: bool, part_names: tuple[str,
         correct=picture.predicted == picture.label,
         candidates=_candidates(picture),
         pairs=_pairs(picture, query, against, addends, listed),
-        columns=("predicted", "others, mean" if against is None else "true", "difference") if addends else (),
+        columns=(words.first, "others, mean" if against is None else words.right, "difference") if addends else (),
         rows=addends.rows(listed, query.parts, part_names) if addends else (),
         total=addends.total() if addends else (),
+        words=words,
     )
 
 
@@ -226,11 +229,11 @@ def _pairs(
 ) -> tuple[tuple[Markup, str, str], ...]:
     """The query beside the predicted class's support; with `against`, also beside that class's."""
     lead = addends.lead if addends else np.zeros(np.shape(picture.query_assignment)[0])
-    roles = [
-        (picture.predicted, "predicted, correct" if picture.predicted == picture.label else "predicted", lead)
-    ]
+    words = picture.words
+    correct = f"{words.first}, correct" if picture.predicted == picture.label else words.first
+    roles = [(picture.predicted, correct, lead)]
     if against is not None:
-        roles.append((against, "true", -lead))
+        roles.append((against, words.right, -lead))
     made = []
     for c, role, pull in roles:
         support = draw(picture.support[c], picture.support_assignment[c], listed)

@@ -119,6 +119,19 @@ class Discovery:
 
 
 @dataclasses.dataclass(frozen=True)
+class Words:
+    """What a drawn prediction calls the likeliest candidate, the right one, and the number of each."""
+
+    first: str = "predicted"
+    right: str = "true"
+    score: str = "logit"
+
+
+FOUND = Words("found first", "of its class", "similarity")
+"""Of a query beside the images that it finds."""
+
+
+@dataclasses.dataclass(frozen=True)
 class EpisodePicture:
     """One query of one episode: what was compared, and how much each part counted.
 
@@ -138,6 +151,7 @@ class EpisodePicture:
             left of a logit after parts and terms is shown as "not credited to parts".
         class_names: C names; "class 1", ... without them.
         title: a heading; "Episode 1", ... without it.
+        words: what its candidates are called.
     """
 
     support: np.ndarray
@@ -151,6 +165,7 @@ class EpisodePicture:
     class_names: tuple[str, ...] = ()
     title: str = ""
     probabilities: np.ndarray | None = None
+    words: Words = Words()
 
     def __post_init__(self):
         classes, parts = np.shape(self.support_assignment)[:2]

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from partrep.models.comparisons import Comparison, Kept
-from partrep.report.content import EpisodePicture
+from partrep.report.content import FOUND, EpisodePicture
 from partrep.tasks.maps import Sampled
 from partrep.tasks.metric import Metric, block_function
 
-FOUND = 4
+SHOWN = 4
 """Images shown beside a query."""
 
 
@@ -43,8 +43,8 @@ def ranked(order: np.ndarray, hits: np.ndarray) -> np.ndarray:
     >>> ranked(np.array([9, 8, 7, 6, 5]), np.array([False, False, False, False, True])).tolist()
     [9, 8, 7, 5]
     """
-    shown = order[:FOUND].copy()
-    if not hits[:FOUND].any():
+    shown = order[:SHOWN].copy()
+    if not hits[:SHOWN].any():
         shown[-1] = order[hits.argmax()]
     return shown
 
@@ -69,4 +69,5 @@ def picture(
         label=int(right.argmax()),
         contributions=shares,
         class_names=tuple(names),
+        words=FOUND,
     )
