@@ -11,7 +11,7 @@ Presets: parts (each part meets the same part; default), joined (parts side by s
 an image), dense (cells of a fixed grid, each meets the one most like it).
 Keys: source=birds|alphabets|photos; loss=multi_similarity|supervised_contrastive|contrastive|triplet|circle|smooth_ap|
 histogram_ap|normalised_softmax|cosface|arcface|proxy_anchor|proxy_nca|soft_triple (the last six have a vector a class
-and compare with all parts side by side, so that dense has none of them); level=standard|easy|hard (birds).
+and compare with all parts side by side, as joined does; dense has none of them); level=standard|easy|hard (birds).
 Fields of a loss are flags, as in --config.loss.margin=0.2; `losses` weighs terms on the parts.
 
 Batches have `stages.metric.classes` classes with `examples` images each. Classes are disjoint: of birds 196 to train
@@ -28,21 +28,21 @@ from ml_collections import ConfigDict
 
 from configs import common, fewshot
 
-# Usual settings of each loss, where they differ from the function's.
+# The settings of each loss, those of its function but for mining, centres and their spread; block=0 is all at once.
 LOSSES: dict[str, dict[str, Any]] = {
-    "multi_similarity": {},
-    "supervised_contrastive": {},
-    "contrastive": {},
-    "triplet": dict(mining="semi_hard"),
-    "circle": {},
-    "smooth_ap": {},
-    "histogram_ap": {},
-    "normalised_softmax": {},
-    "cosface": {},
-    "arcface": {},
-    "proxy_anchor": {},
-    "proxy_nca": {},
-    "soft_triple": dict(centres=2, centre_spread=0.2),
+    "multi_similarity": dict(alpha=2.0, beta=50.0, base=0.5, epsilon=0.1, block=0),
+    "supervised_contrastive": dict(temperature=0.1, block=0),
+    "contrastive": dict(margin=0.7, average="all", block=0),
+    "triplet": dict(margin=0.1, mining="semi_hard", average="all", block=0),
+    "circle": dict(margin=0.4, gamma=80.0, block=0),
+    "smooth_ap": dict(temperature=0.01, block=0),
+    "histogram_ap": dict(bins=25, lowest=-1.0, block=0),
+    "normalised_softmax": dict(temperature=0.05),
+    "cosface": dict(margin=0.35, scale=64.0),
+    "arcface": dict(margin=0.5, scale=64.0),
+    "proxy_anchor": dict(margin=0.1, scale=32.0),
+    "proxy_nca": dict(scale=1.0),
+    "soft_triple": dict(margin=0.01, scale=20.0, temperature=0.1, centres=2, centre_spread=0.2),
 }
 KEYS = {
     "source": ("birds", "alphabets", "photos"),
@@ -123,7 +123,7 @@ WIDTHS = {"birds": 16, "alphabets": 16, "photos": 64}
 
 
 def _parts(config: ConfigDict) -> None:
-    config.comparison = "aligned"
+    config.comparison = "joined" if config.loss.name in PROXIES else "aligned"
     config.model.bottleneck = dict(name="standardised", width=WIDTHS[config.data.name], shared=False)
 
 

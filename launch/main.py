@@ -47,8 +47,14 @@ def use_devices(config: ConfigDict) -> None:
     if FLAGS.distributed:
         sharding.initialize_distributed(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
         return
-    stages = [stage for stage in config.stages.values() if stage.steps]
-    sharding.share_cpu_cores([stage.get("batch_size", stage.get("episodes", 1)) for stage in stages])
+    sharding.share_cpu_cores([batch_size(stage) for stage in config.stages.values() if stage.steps])
+
+
+def batch_size(stage: ConfigDict) -> int:
+    """How many entries a stage's batches have: images, episodes, or some of each of several classes."""
+    if "examples" in stage:
+        return stage.classes * stage.examples
+    return stage.get("batch_size", stage.get("episodes", 1))
 
 
 def run_config(config: ConfigDict, workdir: pathlib.Path, command: str) -> None:

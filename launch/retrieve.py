@@ -25,6 +25,8 @@ flags.DEFINE_string("index", None, "the folder of the index; made where it is mi
 flags.DEFINE_string("images", None, "a folder of photos to index", flag_values=FLAGS)
 flags.DEFINE_string("queries", None, "a photo, or a folder of photos, to search for", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "the page; none: only the names are printed", flag_values=FLAGS)
+MOST = 100
+"""Photos listed of a query at most: the page holds them all."""
 flags.DEFINE_integer("top", 10, "photos listed of a query", flag_values=FLAGS)
 flags.DEFINE_string("engine", "exact", "exact, or faiss where it is installed", flag_values=FLAGS)
 USAGE = "--workdir=RUN --index=INDEX with --images=FOLDER, --queries=FOLDER_OR_FILE or both"
@@ -35,8 +37,8 @@ def main(overrides: list[str]) -> None:
     runner.require(FLAGS, ("workdir", "index"), USAGE)
     if not (FLAGS.images or FLAGS.queries):
         raise UserError(f"neither --images nor --queries is given; expected {USAGE}")
-    if FLAGS.top < 1:
-        raise UserError(f"--top={FLAGS.top}; expected at least 1")
+    if not 1 <= FLAGS.top <= MOST:
+        raise UserError(f"--top={FLAGS.top}; expected 1 to {MOST}")
     from partrep.search.engines import ENGINES
     from partrep.tasks import finished, retrieve_photos
 

@@ -89,7 +89,9 @@ def read_mnist(folder: str) -> tuple[ArraySource, ArraySource]:
     try:
         with np.load(path) as file:
             x, y, u, v = (file[name] for name in MNIST_ARRAYS)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        if x.shape[1:] != (28, 28) or u.shape[1:] != (28, 28) or y.shape != x.shape[:1] or v.shape != u.shape[:1]:
+            raise ValueError(f"shapes {x.shape}, {y.shape}, {u.shape}, {v.shape}")
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not readable ({error}); expected the arrays {', '.join(MNIST_ARRAYS)}") from error
     names = [str(digit) for digit in range(10)]
     return ArraySource(255 - x[..., None], y, names), ArraySource(255 - u[..., None], v, names)
@@ -104,8 +106,9 @@ def read_cifar10(folder: str) -> tuple[ArraySource, ArraySource]:
     """Training and test images of class folders in `train` and `test`, each a folder, zip or tar."""
     train, test = (_in_memory(FolderSource(_part(pathlib.Path(folder), name), 32)) for name in ("train", "test"))
     for source in (train, test):
-        if len(source.classes) != 10:
-            raise UserError(f"{folder} holds {len(source.classes)} classes; expected the ten of CIFAR-10")
+        if len(source.classes) != 10 or source.classes != train.classes:
+            found = ", ".join(source.classes[:10])
+            raise UserError(f"{folder} holds the classes {found}; expected the ten of CIFAR-10 in train and in test")
     return train, test
 
 
@@ -147,6 +150,8 @@ def _birds(settings: Mapping[str, Any], trial: int) -> OpensetData:
     Novel classes are new combinations of seen values; birds of known classes with a value on one part that no class
     has; and images without a bird.
     """
+    if trial < 0:
+        raise UserError(f"trial {trial} of birds; expected 0 or more")
     world = birds.World(settings["world"] + trial, settings["level"], images=tuple(settings["images"]))
     size = settings["size"]
     known = imageset.of_birds(world, "base", "test", size)

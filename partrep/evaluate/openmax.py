@@ -54,7 +54,8 @@ class OpenMax:
             [[0.96, 0.02, 0.02], [0.0, 0.5, 0.5]]
 
         Source: Bendale and Boult, Towards Open Set Deep Networks (CVPR 2016), algorithm 2.
-        Departures: `F` where the paper prints `1 - F` in the weights, as in its released code.
+        Departures: none for logits below 0, which the weights raise in place of lowering them: there it says little.
+        `F` where the paper prints `1 - F` in the weights, as in its released code.
         """
         logits = np.asarray(logits, np.float64)
         classes = len(self.means)

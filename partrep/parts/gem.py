@@ -6,8 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep import UserError
 from partrep.parts import readout
 from partrep.parts.structure import Parts
+
+LEAST_POWER = 0.1
 
 
 class Gem(nn.Module):
@@ -27,6 +30,7 @@ class Gem(nn.Module):
         `Parts` with K=1: assignment and presence 1, centroid the image centre, no background, no scores.
 
     Raises:
+        UserError: a power that is not above 0.
         ValueError: features without four axes.
 
     Example:
@@ -43,7 +47,10 @@ class Gem(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> Parts:
         """The whole image as one part."""
-        power = self.param("power", nn.initializers.constant(self.power), ())
+        if not self.power > 0:
+            raise UserError(f"gem: power {self.power}; expected above 0")
+        # A power that learning brings to 0 or below would divide by 0, or look for the smallest.
+        power = jnp.maximum(self.param("power", nn.initializers.constant(self.power), ()), LEAST_POWER)
         vectors = readout.gem(features, power)[:, None]
         whole = jnp.ones_like(features[..., 0], jnp.float32)[:, None]
         return Parts(

@@ -15,7 +15,6 @@ from partrep.train.stages import Stage, check_stages
 from partrep.train.state import TrainState, Tree
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-BEST = ("validation/accuracy", "validation/map@r")
 LEAST = {
     "seed": 0,
     "world": 0,
@@ -34,11 +33,17 @@ LEAST = {
     "discovery_images": 1,
     "warps": 0,
     "pictures": 0,
+    "alpha": 1,
+    "tail": 2,
+    "openmax_images": 1,
 }
 
 
-def check_numbers(config: Mapping[str, Any]) -> None:
-    """Raises a `UserError` at the first number of the config that no run can have, an unknown dtype or a bad `best`."""
+def check_numbers(config: Mapping[str, Any], best: str = "validation/accuracy") -> None:
+    """Raises a `UserError` at the first number of the config that no run can have, an unknown dtype or a bad `best`.
+
+    `best` is the number that the task's validation makes, see `check_best`.
+    """
     for path, value in leaves(config):
         least = LEAST.get(path.rsplit(".", 1)[-1])
         if least is not None and value < least:
@@ -47,17 +52,22 @@ def check_numbers(config: Mapping[str, Any]) -> None:
             raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
     if not 0 <= config.get("label_smoothing", 0.0) < 1:
         raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
-    check_best(config["train"])
+    check_best(config["train"], best)
     if config["dtype"] not in DTYPES:
         raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
 
 
-def check_best(train: Mapping[str, Any]) -> None:
-    """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes."""
-    best = train.get("best", "")
-    if best and best not in BEST:
-        raise UserError(f"config.train.best is {best!r}; expected '' or {' or '.join(map(repr, BEST))}")
-    if best and not train.get("validate_every"):
+def check_best(train: Mapping[str, Any], known: str) -> None:
+    """Raises a `UserError` where the best state is to be evaluated by a number that no validation makes.
+
+    `known` is the one number that the task's validation makes; "" where it has none.
+    """
+    best, every = train.get("best", ""), train.get("validate_every")
+    if not known and (best or every):
+        raise UserError("config.train has validate_every or best; expected neither: this task does not validate")
+    if best and best != known:
+        raise UserError(f"config.train.best is {best!r}; expected '' or {known!r}")
+    if best and not every:
         raise UserError("config.train.best needs validations; expected --config.train.validate_every=STEPS besides")
 
 

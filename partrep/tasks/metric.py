@@ -21,6 +21,7 @@ from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import Prefetched
 from partrep.evaluate.predict import predict
+from partrep.losses.pairs import Similarity
 from partrep.losses.proxies import centre_spread
 from partrep.metrics.retrieval import retrieval_scores
 from partrep.models.comparisons import COMPARISONS, Comparison, Kept
@@ -34,6 +35,8 @@ from partrep.train.loop import Every, Hooks, Settings, fit
 from partrep.train.stages import Aux, Stage, Terms, init_key, stream
 from partrep.train.state import TrainState, Tree
 
+RANKS = (1, 2, 4, 8)
+"""Of recall@k."""
 PAIR_LOSSES = (
     "circle", "contrastive", "histogram_ap", "multi_similarity", "smooth_ap", "supervised_contrastive", "triplet"
 )  # fmt: skip
@@ -123,14 +126,21 @@ def metric_loss(
 
 
 def _loss(task: Metric, kept: Kept, labels: jax.Array, proxies: jax.Array | None) -> Terms:
-    settings = dict(task.config["loss"])
-    name, weight = settings.pop("name"), settings.pop("centre_spread", 0.0)
-    settings.pop("centres", None)
-    function = cast(Callable[..., jax.Array], losses.LOSSES[name])
+    settings, vectors = task.config["loss"], kept if proxies is None else task.comparison.vector(kept)
+    terms = {"metric": (loss_of(settings, vectors, labels, task.comparison.similarity, proxies), 1.0)}
+    weight = settings.get("centre_spread", 0.0)
+    return {**terms, "centre_spread": (centre_spread(proxies), weight)} if weight and proxies is not None else terms
+
+
+def loss_of(
+    settings: Mapping[str, Any], kept: Kept, labels: jax.Array, similarity: Similarity, proxies: jax.Array | None
+) -> jax.Array:
+    """The loss that settings name: of the pairs of what was kept, or of one vector an image and the proxies."""
+    own = {key: value for key, value in settings.items() if key not in ("name", "block", "centres", "centre_spread")}
+    function = cast(Callable[..., jax.Array], losses.LOSSES[settings["name"]])
     if proxies is None:
-        return {"metric": (function(kept, labels, similarity=task.comparison.similarity, **settings), 1.0)}
-    terms = {"metric": (function(task.comparison.vector(kept), proxies, labels, **settings).mean(), 1.0)}
-    return {**terms, "centre_spread": (centre_spread(proxies), weight)} if weight else terms
+        return function(kept, labels, similarity=similarity, block=settings.get("block") or None, **own)
+    return function(kept, proxies, labels, **own).mean()
 
 
 class Batches:

@@ -16,7 +16,7 @@ from partrep.metrics.retrieval import retrieval_values
 from partrep.models.comparisons import COMPARISONS, Kept
 from partrep.report.content import MetricPage, PartGallery, Result
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
-from partrep.tasks.metric import Metric, block_function, kept_of
+from partrep.tasks.metric import RANKS, Metric, block_function, kept_of
 from partrep.tasks.metric_pictures import pictures
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
@@ -24,7 +24,6 @@ from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MEASURE = "MAP@R"
-RANKS = (1, 2, 4, 8)
 UNTRAINED, CHANCE = "untrained model", "any order"
 NOTES = {
     UNTRAINED: "the same network and comparison before the first step",

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from partrep.data.imageset import Batch, ImageSet
-from partrep.data.openset import RESERVED
+from partrep.data.openset import NOVEL, RESERVED, UNKNOWN
 from partrep.evaluate import openmax
 from partrep.evaluate.openset import METRICS, measure_all, most_unknown_part, part_of_each
 from partrep.evaluate.predict import predict
@@ -25,6 +25,8 @@ from partrep.tasks.outcome import Outcome
 from partrep.train.state import Tree
 
 ALL = "all kinds"
+CLASSES = (UNKNOWN, NOVEL)
+"""Kinds of unknown images that are classes."""
 MEASURE = "AUROC"
 LOWER_IS_BETTER = frozenset({"FPR95, known", "FPR95, unknown"})
 COLUMNS = {
@@ -198,7 +200,10 @@ def score_table(scored: Trials) -> Discovery:
         for method, trials in scored.items()
         for score in trials[0].table
     )
-    note = "Every score that the logits of a trained method give, in per cent; means over the trials."
+    note = (
+        "Every score that the logits of a trained method give, in per cent; means over the trials. OpenMax takes "
+        "logits back towards 0, and so says little where all are below 0, as those of parts are."
+    )
     return Discovery(rows, LOWER_IS_BETTER, {c: text for c, (_, text) in COLUMNS.items()}, note)
 
 
@@ -224,8 +229,9 @@ def _percent(trials: Sequence[Scored], score: str, metric: str) -> float:
 
 
 def _openness(task: Openset) -> float:
-    classes = task.data.train.classes
-    return openness(classes, classes + max(images.classes for images in task.data.unknown.values()))
+    """Of kinds that are classes: an altered bird, or none at all, is of no class that could be counted."""
+    classes, kinds = task.data.train.classes, task.data.unknown
+    return openness(classes, classes + max(images.classes for kind, images in kinds.items() if kind in CLASSES))
 
 
 def _page(config: Mapping[str, Any], scored: Trials, rows: tuple[Result, ...], first: Openset) -> OpensetPage:
@@ -243,7 +249,10 @@ def _page(config: Mapping[str, Any], scored: Trials, rows: tuple[Result, ...], f
         },
         measure=MEASURE,
         chance=0.5,
-        results_note="Intervals are over the trials (Student's t).",
+        results_note=(
+            "Intervals are over the trials (Student's t). Of several kinds of unknown images the AUROC is the mean "
+            "over the kinds. The sentence above names the row that is highest on these test images."
+        ),
         scores=score_table(scored),
         kinds=kind_table(scored),
     )

@@ -7,11 +7,16 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from partrep import UserError
+from partrep.data.imageset import ImageSet
 from partrep.tasks import openset
+from partrep.tasks.batches import spaced
 from partrep.tasks.check import check_numbers, trace_stages
 from partrep.tasks.openset_evaluation import Scored, outcome, score
 from partrep.tasks.outcome import Outcome, count_test_evaluations
+from partrep.train import sharding
 from partrep.train.logging import read_metrics
 
 
@@ -24,13 +29,21 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
         if not config[name] or len(set(config[name])) < len(config[name]):
             raise UserError(f"config.{name} is {tuple(config[name])}; expected different ones, one at least")
     for method in config["compared"]:
-        check_numbers(openset.of_method(config, method))
+        check_numbers(openset.of_method(config, method), best="")
     for trial in config["trials"][1:]:
         openset.openset_data.load({**config["data"], "warp": {}}, trial)
     for method in config["compared"]:
         task = openset.make(config, method, config["trials"][0])
         trace_stages(openset.stages(task), task.init, task.config)
+    check_fitted(task.data.train, config["evaluation"]["openmax_images"])
     return functools.partial(run, config)
+
+
+def check_fitted(images: ImageSet, most: int) -> None:
+    """Raises a `UserError` where OpenMax would be fitted to fewer than two images of a class."""
+    found = np.bincount(images.labels[spaced(images, most)], minlength=images.classes).min()
+    if found < 2:
+        raise UserError(f"config.evaluation.openmax_images is {most}: {found} of a class; expected at least 2 of each")
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
@@ -44,7 +57,8 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
             task = openset.make(config, method, trial)
             state = openset.train(task, workdir / f"{method}-{trial}")
             scored[method].append(score(task, state.eval_variables))
-            print(f"trial {trial}, {method}: {said(config, method, scored[method][-1])}", flush=True)
+            if sharding.is_writer():
+                print(f"trial {trial}, {method}: {said(config, method, scored[method][-1])}", flush=True)
     return outcome(config, scored, first, evaluations, histories(config, workdir))
 
 

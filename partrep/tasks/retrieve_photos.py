@@ -132,7 +132,9 @@ def made_by(encoder: Encoder) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps(finished.card.model, sort_keys=True, default=dict).encode())
     for names, value in sorted(flatten_dict(finished.variables).items()):
         digest.update("/".join(names).encode() + np.ascontiguousarray(value).tobytes())
-    digest.update(np.ascontiguousarray(finished.bank.codes).tobytes())
+    for value in (finished.bank.codes, finished.bank.labels):
+        digest.update(np.ascontiguousarray(value).tobytes())
+    digest.update(str(np.dtype(finished.model.backbone.dtype)).encode())
     return {
         "model": digest.hexdigest()[:16],
         "view": dict(finished.card.view),

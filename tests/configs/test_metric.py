@@ -1,20 +1,44 @@
 """The presets of the metric learning config: one budget for all, and losses that exist."""
 
+import inspect
 import json
 
 import pytest
 
 import partrep
 from configs import metric
+from partrep import losses
 from partrep.models.comparisons import COMPARISONS
 from partrep.tasks.metric import PAIR_LOSSES, PROXY_LOSSES
-from partrep.tasks.metric_check import check_loss
+from partrep.tasks.metric_check import check_loss, check_settings
 
 
 def test_all_losses_are_known_and_take_their_settings():
     assert set(metric.LOSSES) == {*PAIR_LOSSES, *PROXY_LOSSES} and set(metric.PROXIES) == set(PROXY_LOSSES)
     for name, settings in metric.LOSSES.items():
         check_loss({"name": name, **settings})
+
+
+def test_settings_are_those_of_the_functions_but_for_what_is_said():
+    for name, settings in metric.LOSSES.items():
+        usual = {key: each.default for key, each in inspect.signature(losses.LOSSES[name]).parameters.items()}
+        for key, value in settings.items():
+            if key not in ("block", "centres", "centre_spread", "mining"):
+                assert usual[key] == value, (name, key)
+        numbers = {key for key, default in usual.items() if isinstance(default, int | float | str)}
+        assert numbers <= set(settings), name
+
+
+@pytest.mark.parametrize("preset, comparison", [("parts", "joined"), ("joined", "joined"), ("global", "embedding")])
+def test_losses_with_proxies_train_one_vector_an_image(preset, comparison):
+    config = metric.get_config(f"{preset},loss=arcface")
+    assert config.comparison == comparison
+    check_settings(config)
+
+
+def test_dense_has_no_loss_with_proxies():
+    with pytest.raises(partrep.UserError, match="arcface with comparison 'best_match'; expected one of one vector"):
+        check_settings(metric.get_config("dense,loss=arcface"))
 
 
 @pytest.mark.parametrize("source", metric.SOURCES)
@@ -40,6 +64,8 @@ def test_proxies_learn_fast_where_there_are_some():
     [
         (dict(name="arcface", sharpness=3.0), "config.loss has 'sharpness', which 'arcface' does not take; expected margin"),
         (dict(name="soft_triple"), "soft_triple without centres"),
+        (dict(name="triplet", mining="foo"), "config.loss: triplet: mining is 'foo'; expected one of all, semi_hard, hard"),
+        (dict(name="cosface", scale=-1.0), "config.loss: cosface: scale is -1.0"),
         (dict(name="wish"), "loss"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_damaged_index_and_another_model_are_refused(trained, indexed, tmp_pat
         (("--queries=nowhere",), "--queries is nowhere; expected a photo or a folder of photos"),
         (("--images=nowhere",), "--images is nowhere; expected a folder of photos"),
         (("--index=nowhere",), r"nowhere holds no index \(manifest.json is missing\)"),
-        (("--top=0",), "--top=0; expected at least 1"),
+        (("--top=101",), "--top=101; expected 1 to 100"),
         (("--engine=annoy",), "unknown engine 'annoy'; known: exact, faiss"),
         (("--out=.",), "--out is the folder .; expected a file"),
         (("--queries=setup.py",), r"setup.py holds no photo \(setup.py: not a readable image"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -172,6 +173,12 @@ def test_a_batch_of_more_classes_than_there_are_is_found_before_training(parts):
     config.stages.metric.classes = 4
     with pytest.raises(UserError, match="batches of 4 classes; expected at most 3"):
         check_task(metric.Metric(config, parts.data, parts.model))
+
+
+def test_too_few_images_to_search_are_found_before_training(parts):
+    few = dataclasses.replace(parts.data, novel=colours([3], 3))
+    with pytest.raises(UserError, match="found 5 images of novel classes; expected more than 8, to rank as many"):
+        check_task(metric.Metric(parts.config, few, parts.model))
 
 
 def test_dense_cells_are_compared_by_their_best_match():
