@@ -193,7 +193,7 @@ def names(method="landmarks", bottleneck="standardised", head="concat", **more):
     return build(config | ({"head": {"name": head}} if head else {}) | more, CLASSES)
 
 
-READ_OUT = {"gap", "ca_stream", "landmarks", "slots", "assigned"}  # linear in the features
+READ_OUT = {"gap", "ca_stream", "landmarks", "locations", "slots", "assigned"}  # linear in the features
 
 
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)

@@ -42,6 +42,7 @@ INPUTS = {
     "proxy_nca": (VECTORS, VECTORS, LABELS),
     "quantisation": (jnp.ones((2, 4), jnp.bfloat16),),
     "query_diversity": (jnp.ones((3, 4), jnp.bfloat16),),
+    "reciprocal_points": (VECTORS, VECTORS, jnp.float32(0.0), LABELS),
     "recombination": (jnp.ones((2, 4), jnp.bfloat16),) * 2,
     "reconstruction": (ASSIGNMENT, ASSIGNMENT),
     "smooth_ap": (VECTORS, LABELS),

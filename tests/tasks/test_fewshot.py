@@ -56,7 +56,7 @@ def test_part_terms_carry_their_weights(task):
 def test_unknown_names_list_the_known(task):
     config = presets.get_config("smoke")
     config.model.method = dict(name="petals")
-    with pytest.raises(UserError, match="unknown part method 'petals'.*gap, landmarks, prototypes, regions, slots"):
+    with pytest.raises(UserError, match="unknown part method 'petals'.*gap, gem, landmarks, locations, prototypes, regions, rmac, slots"):
         fewshot.make(config)
     config.head.name = "frn"
     with pytest.raises(UserError, match="config.head has 'geometry', which few-shot head 'frn' does not take"):
