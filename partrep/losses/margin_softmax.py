@@ -7,8 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from partrep.directions import SMALLEST_NORM, unit
 from partrep.losses.classification import softmax_cross_entropy
-from partrep.losses.pairs import EXACT, SMALLEST_NORM, check_positive, unit
+from partrep.losses.pairs import EXACT, check_positive
 from partrep.shapes import check_shapes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from partrep.losses.pairs import unit
+from partrep.directions import unit
 from partrep.shapes import check_shapes
 
 

@@ -16,27 +16,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from partrep.directions import unit
 from partrep.shapes import check_shapes
 
 EXACT = jax.lax.Precision.HIGHEST
-SMALLEST_NORM = 1e-6
 SMALLEST_PRESENCE = 1e-6
 NOTHING = -1e30  # the logarithm of an empty sum: finite, so that sums of two and gradients stay so
 
 Similarity = Callable[[Any, Any], jax.Array]
 Terms = Callable[[jax.Array, jax.Array, jax.Array], Any]
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Rows of `x` [...,D] at length one, in float32; a row shorter than 1e-6 gives zeros, and no gradient.
-
-    >>> unit(jnp.array([[0.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.0, 1.0], [0.0, 0.0]]
-    """
-    x = x.astype(jnp.float32)
-    squared = jnp.sum(x * x, axis=-1, keepdims=True)
-    real = squared > SMALLEST_NORM**2
-    return jnp.where(real, x, 0.0) * jax.lax.rsqrt(jnp.where(real, squared, 1.0))
 
 
 def cosine(anchors: jax.Array, others: jax.Array) -> jax.Array:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from partrep.directions import unit
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.margin_softmax import check_margin, compare, products
-from partrep.losses.pairs import EXACT, check_positive, unit
+from partrep.losses.pairs import EXACT, check_positive
 from partrep.shapes import check_shapes
 
 MERGED = 1e-3  # centres nearer than this are one: float32 cosines cannot tell their distance

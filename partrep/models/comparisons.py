@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from partrep.directions import unit
 from partrep.losses.pairs import (
     Similarity,
     aligned_cosine,
     best_match_cosine,
     cosine,
     joined_parts,
-    unit,
 )
 from partrep.models.outputs import PartOutputs
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from partrep import UserError
+from partrep.directions import unit
 from partrep.models.backbones.layers import batch_norm, he_normal, patches
 from partrep.parts import readout
-from partrep.parts.similarity import unit
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 

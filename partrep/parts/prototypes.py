@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from partrep import UserError, lookup
+from partrep.directions import unit
 from partrep.parts import readout
 from partrep.parts.queries import class_tied, unit_rows
-from partrep.parts.similarity import cosine, negative_squared_distance, unit
+from partrep.parts.similarity import cosine, negative_squared_distance
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 

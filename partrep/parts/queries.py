@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from partrep import UserError
+from partrep.directions import unit
 from partrep.parts.readout import grid_positions
-from partrep.parts.similarity import unit
 from partrep.shapes import check_shapes
 
 LAST_RESORT = -1e30  # a finite logarithm: drawn only when nothing else is left, unlike minus infinity

@@ -9,7 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from partrep.parts.similarity import EXACT, location_statistics, unit
+from partrep.directions import unit
+from partrep.parts.similarity import EXACT, location_statistics
 from partrep.shapes import check_shapes
 
 SMALLEST_MASS = 1e-6

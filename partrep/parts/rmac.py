@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from partrep.directions import unit
 from partrep.parts import readout
-from partrep.parts.similarity import unit
 from partrep.parts.structure import Parts
 from partrep.shapes import check_shapes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from partrep import UserError
+from partrep.data.classes import ClassBalanced
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import EvalBatches, TrainBatches, process_slice
 from partrep.train import sharding
@@ -57,10 +58,15 @@ def balanced(groups: np.ndarray, batch_size: int, seed: int) -> EqualGroups:
     return EqualGroups(groups, batch_size, seed, sharding.process_index(), sharding.process_count())
 
 
+def of_classes(labels: np.ndarray, classes: int, examples: int, seed: int) -> ClassBalanced:
+    """This process's slices of endless batches of some classes with as many examples of each."""
+    return ClassBalanced(labels, classes, examples, seed, sharding.process_index(), sharding.process_count())
+
+
 class ClassBatches:
     """Batch t of the base classes: what the step needs to make the images, and their labels."""
 
-    def __init__(self, images: ImageSet, order: TrainBatches | EqualGroups):
+    def __init__(self, images: ImageSet, order: TrainBatches | EqualGroups | ClassBalanced):
         self.images, self.order = images, order
 
     def __getitem__(self, t: int) -> Batch:

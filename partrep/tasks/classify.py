@@ -28,6 +28,7 @@ from partrep.data.transforms import (
     random_photometric,
     random_warp,
 )
+from partrep.directions import unit
 from partrep.evaluate.predict import predict
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.exclusive import squared_log
@@ -35,7 +36,6 @@ from partrep.losses.group_dro import group_dro, start_group_weights
 from partrep.models.heads.scores import shrink as shrink_kernel
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build, outputs_of
-from partrep.parts.similarity import unit
 from partrep.tasks import classify_photos
 from partrep.tasks.batches import ClassBatches, EqualGroups, balanced, eval_batches, shuffled
 from partrep.tasks.classify_groups import alternated, alternates, labels_of, train_groups, with_detectors

@@ -20,7 +20,7 @@ from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.fewshot_pictures import pictures
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
-from partrep.tasks.outcome import Outcome, slug, with_interval
+from partrep.tasks.outcome import Outcome, compared, slug, with_interval
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
 from partrep.train.stages import init_key
@@ -202,11 +202,7 @@ def conclusion(rows: tuple[Result, ...], settings: Mapping[str, Any]) -> str:
     others = [row for row in rows if not row.reference and row.name not in (RAW, UNTRAINED)]
     best = max(others, key=lambda row: row.value)
     assert best.difference_interval is not None
-    verdict = "about as well as"
-    if best.difference_interval[0] > 0:
-        verdict = "better than"
-    elif best.difference_interval[1] < 0:
-        verdict = "worse than"
+    verdict = compared(best.difference_interval)
     examples = f"{settings['shots']} example{'s' if settings['shots'] > 1 else ''}"
     return (
         f"From {examples} of each of {settings['ways']} new classes, {main.name} ({_vectors(main)}) recognise "

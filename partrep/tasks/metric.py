@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep import UserError, lookup, losses
-from partrep.data.classes import ClassBalanced
 from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import Prefetched
@@ -28,7 +27,7 @@ from partrep.models.comparisons import COMPARISONS, Comparison, Kept
 from partrep.models.outputs import PartOutputs
 from partrep.models.part_model import PartModel, build
 from partrep.tasks import classify_photos, metric_data
-from partrep.tasks.batches import eval_batches
+from partrep.tasks.batches import ClassBatches, eval_batches, of_classes
 from partrep.tasks.part_terms import part_terms
 from partrep.train import sharding
 from partrep.train.loop import Every, Hooks, Settings, fit
@@ -143,23 +142,12 @@ def loss_of(
     return function(kept, proxies, labels, **own).mean()
 
 
-class Batches:
-    """Batch t of P classes with K examples each, with what the step needs to make their images."""
-
-    def __init__(self, images: ImageSet, classes: int, examples: int, seed: int):
-        processes = sharding.process_index(), sharding.process_count()
-        self.images = images
-        self.order = ClassBalanced(images.labels, classes, examples, seed, *processes)
-
-    def __getitem__(self, t: int) -> Batch:
-        return self.images.load(self.order[t]["index"])
-
-
 def stages(task: Metric) -> list[Stage]:
     """The one stage of a run."""
     settings, seed = task.config["stages"]["metric"], task.config["seed"]
-    drawn = Batches(task.data.train, settings["classes"], settings["examples"], seed)
+    order = of_classes(task.data.train.labels, settings["classes"], settings["examples"], seed)
     loss = functools.partial(metric_loss, task)
+    drawn = ClassBatches(task.data.train, order)
     return [Stage("metric", settings["steps"], loss, drawn, dict(settings["optimizer"]), settings["trainable"])]
 
 

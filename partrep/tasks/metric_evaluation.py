@@ -18,7 +18,7 @@ from partrep.report.content import MetricPage, PartGallery, Result
 from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
 from partrep.tasks.metric import RANKS, Metric, block_function, kept_of
 from partrep.tasks.metric_pictures import pictures
-from partrep.tasks.outcome import Outcome, slug, with_interval
+from partrep.tasks.outcome import Outcome, compared, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
@@ -185,11 +185,7 @@ def conclusion(rows: tuple[Result, ...]) -> str:
     main, *others = rows
     best = max((row for row in others if row.name not in (UNTRAINED, CHANCE)), key=lambda row: row.value)
     assert best.difference_interval is not None
-    verdict = "about as well as"
-    if best.difference_interval[0] > 0:
-        verdict = "better than"
-    elif best.difference_interval[1] < 0:
-        verdict = "worse than"
+    verdict = compared(best.difference_interval)
     return (
         f"Compared by {main.name} ({main.note}), {main.details['R@1']} % of the images of new classes find one of "
         f"their class first; MAP@R is {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the "

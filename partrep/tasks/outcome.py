@@ -59,6 +59,16 @@ def with_interval(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
+def compared(difference: tuple[float, float]) -> str:
+    """What the interval of a difference, the main row's value minus another's, says of the main row.
+
+    >>> compared((0.1, 0.2)), compared((-0.1, 0.2)), compared((-0.2, -0.1))
+    ('better than', 'about as well as', 'worse than')
+    """
+    low, high = difference
+    return "better than" if low > 0 else "worse than" if high < 0 else "about as well as"
+
+
 def count_test_evaluations(workdir: pathlib.Path, readers: int) -> int:
     """Adds the evaluations of a test set that are about to begin to those in `workdir`, and returns their sum.
 

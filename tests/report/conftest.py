@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import json
+import pathlib
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -28,6 +34,26 @@ def make_quadrants(count: int, parts: int = 3, cells: int = 8) -> np.ndarray:
         y, x = divmod(k % 4, 2)
         maps[:, k, y * half : (y + 1) * half, x * half : (x + 1) * half] = 0.9
     return maps
+
+
+@pytest.fixture
+def in_browser(tmp_path):
+    """A function from a page, and a script that puts what it saw there in the page's place, to what it saw in Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine to open the page in")
+
+    def see(page: pathlib.Path, probe: str, anchor: str = "", width: int = 1280):
+        page.write_text(page.read_text().replace("</body>", probe + "</body>"))
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        options += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom"]
+        command = [chromium, *options, f"file://{page}{anchor}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        body = re.search(r"<body>(.*)</body>", done.stdout, re.S)
+        assert body, done.stdout[-500:]
+        return json.loads(html.unescape(body.group(1)))
+
+    return see
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import dataclasses
 import html.parser
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -23,7 +21,6 @@ from partrep.report.explained import (
 from partrep.report.pictures import reading_regions
 
 NASTY = 'a "b" <img src=x onerror=alert(1)> Müller 写真.jpg'
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def halves():
@@ -188,25 +185,8 @@ document.body.innerHTML = ""; document.body.append(JSON.stringify(seen));
 """
 
 
-def in_browser(tmp_path, made, anchor="", width=1280):
-    """What the probe saw of a page in Chromium."""
-    path = write_explained(tmp_path / "page.html", made)
-    path.write_text(path.read_text().replace("</body>", PROBE + "</body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom"]
-    command = [CHROMIUM, *options, f"file://{path}{anchor}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    body = re.search(r"<body>(.*)</body>", done.stdout, re.S)
-    assert body, done.stdout[-500:]
-    return json.loads(html.unescape(body.group(1)))
-
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
-
-
-@needs_browser
-def test_pointing_and_keys_light_a_part(tmp_path):
-    seen = in_browser(tmp_path, page())
+def test_pointing_and_keys_light_a_part(tmp_path, in_browser):
+    seen = in_browser(write_explained(tmp_path / "page.html", page()), PROBE)
     assert seen["cards"] == 2 and seen["names"] == ["one.jpg", NASTY]
     assert seen["answer"] == "daisy 90 %"
     assert seen["rest"].startswith("Part 1 was mostly read from 50 % of what the model saw. It speaks for daisy over tulip")
@@ -228,10 +208,9 @@ def test_pointing_and_keys_light_a_part(tmp_path):
     assert seen["pager"] is True and not seen["wide"]
 
 
-@needs_browser
-def test_a_thousand_photos_on_a_phone(tmp_path):
+def test_a_thousand_photos_on_a_phone(tmp_path, in_browser):
     many = [photo(f"photo {i}.jpg", 0.5 + 0.4 * ((i * 7) % 1000) / 1000, i % 2, i % 2 if i in (3, 7) else 1 - i % 2 if i == 500 else None) for i in range(1000)]
-    seen = in_browser(tmp_path, page(many), anchor="#photo-2-part-2", width=500)
+    seen = in_browser(write_explained(tmp_path / "page.html", page(many)), PROBE, anchor="#photo-2-part-2", width=500)
     assert seen["cards"] == 12 and seen["pager"] is False and not seen["wide"]
     assert seen["later"] == ["13 to 24 of 1000", "photo-12", False]
     assert seen["found"] == "111 of 1000 photos"

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
-import pytest
 
 from partrep.report.explained import jpeg
 from partrep.report.pictures import reading_regions
 from partrep.report.retrieved import Photo, Query, RetrievedPage, render_retrieved, write_retrieved
 
 NASTY = 'a "b" <img src=x onerror=alert(1)> </script> Müller 写真.jpg'
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def photo(name, gone=False):
@@ -94,25 +88,8 @@ document.body.innerHTML = ""; document.body.append(JSON.stringify(seen));
 """
 
 
-def in_browser(tmp_path, made, anchor="", width=1280):
-    """What the probe saw of a page in Chromium."""
-    path = write_retrieved(tmp_path / "page.html", made)
-    path.write_text(path.read_text().replace("</body>", PROBE + "</body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", "--dump-dom"]
-    command = [CHROMIUM, *options, f"file://{path}{anchor}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    body = re.search(r"<body>(.*)</body>", done.stdout, re.S)
-    assert body, done.stdout[-500:]
-    return json.loads(html.unescape(body.group(1)))
-
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
-
-
-@needs_browser
-def test_pointing_and_keys_light_a_part_in_the_query_and_in_all_photos_found(tmp_path):
-    seen = in_browser(tmp_path, page())
+def test_pointing_and_keys_light_a_part_in_the_query_and_in_all_photos_found(tmp_path, in_browser):
+    seen = in_browser(write_retrieved(tmp_path / "page.html", page()), PROBE)
     assert seen["queries"] == 2 and seen["gone"] == 1
     assert seen["sum"] == f"0.75 with {NASTY}, rank 2"  # the first is the query itself
     assert seen["values"] == ["Part 1, adds +0.85", "Part 2, adds −0.13"]
@@ -128,9 +105,8 @@ def test_pointing_and_keys_light_a_part_in_the_query_and_in_all_photos_found(tmp
     assert seen["pager"] is True and not seen["wide"]
 
 
-@needs_browser
-def test_a_hundred_queries_on_a_phone(tmp_path):
-    seen = in_browser(tmp_path, page(100), anchor="#query-0-part-2", width=500)
+def test_a_hundred_queries_on_a_phone(tmp_path, in_browser):
+    seen = in_browser(write_retrieved(tmp_path / "page.html", page(100)), PROBE, anchor="#query-0-part-2", width=500)
     assert seen["queries"] == 4 and seen["pager"] is False and not seen["wide"]
     assert seen["later"] == ["5 to 8 of 100", "query-4"]
     assert seen["found"] == "11 of 100 queries"
