@@ -4,7 +4,7 @@
                           [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
     python -m launch.tune --config=configs/photos.py[:key=value...] --presets=a,b --out=FILE.json --config.data.dir=...
 
-The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
+The settings are the products of `SEARCH[preset]` of the config file, or of `SEARCH[name of the data]`. Each is trained in each world of birds under seed
 0, or on photos under each of --seeds, and never sees a test image; worlds to report on are refused, and photos to
 validate on are not trained on. `{world}` in --backbone stands for the world's number.
 The score is accuracy, of configs/metric.py MAP@R on the validation classes.
@@ -47,13 +47,13 @@ def main(overrides: list[str]) -> None:
     if search is None:
         raise UserError(f"{path} has no SEARCH; expected a config with one, such as configs/classify.py")
     for preset in FLAGS.presets:  # a mistake in the last setting is found before the first is trained
-        for setting in settings(lookup(search, preset, "preset with a search")):
+        for setting in tried_of(search, preset):
             runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
     axis, repeats = repeated(runner.load_config(runner.with_preset(FLAGS.config, FLAGS.presets[0])))
     for preset, repeat in itertools.product(FLAGS.presets, repeats):
-        for setting in settings(lookup(search, preset, "preset with a search")):
+        for setting in tried_of(search, preset):
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
             if str(repeat) not in tried:
                 start = time.monotonic()
@@ -64,7 +64,7 @@ def main(overrides: list[str]) -> None:
                 value = f"{tried[str(repeat)]:.3f} ({seconds:.0f} s)"
                 print(f"{preset}, {axis.rpartition('.')[2]} {repeat}, {named(setting)}: {value}", flush=True)
     for preset in FLAGS.presets:
-        each = [named(setting) for setting in settings(search[preset])]
+        each = [named(setting) for setting in tried_of(search, preset)]
         score = {name: mean({repeat: found[preset][name][str(repeat)] for repeat in repeats}) for name in each}
         best = max(score, key=score.__getitem__)
         print(f"{preset}: {best}, {score[best]:.3f}")
@@ -107,6 +107,12 @@ def worlds() -> list[int]:
         found = f"--worlds={','.join(FLAGS.worlds)}"
         raise UserError(f"{found}; expected numbers under {REPORTED}, worlds that are not reported on")
     return made
+
+
+def tried_of(search: Mapping[str, Any], preset: str) -> Iterator[dict[str, Any]]:
+    """The settings of a preset: of its own search or, where all presets share one, of that for the data."""
+    data = runner.load_config(runner.with_preset(FLAGS.config, preset)).data.name
+    return settings(search[data] if data in search else lookup(search, preset, "preset with a search"))
 
 
 def settings(axes: tuple[tuple[str, tuple], ...]) -> Iterator[dict[str, Any]]:

@@ -135,7 +135,7 @@ def test_metric(preset, tmp_path, monkeypatch, capsys, hasty):
     printed = launch(monkeypatch, capsys, f"--config=configs/metric.py:{preset},smoke", f"--workdir={tmp_path}")
     check_run(tmp_path, printed)
     results, _ = numbers(tmp_path)
-    trained = {"parts": "aligned", "global": "embedding", "dense": "best_match"}.get(preset, preset)
+    trained = {"parts": "joined", "global": "embedding", "dense": "best_match"}.get(preset, preset)
     assert 0 <= results[f"novel/{trained}/map@r"] <= results[f"novel/{trained}/recall@8"] <= 1
     drawn = "Point at a part" in (tmp_path / "report" / "index.html").read_text()
     assert drawn == (preset in ("parts", "joined"))

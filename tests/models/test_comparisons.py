@@ -37,6 +37,14 @@ def test_the_vector_of_joined_parts_has_their_cosine():
     np.testing.assert_allclose(vectors @ vectors.T, comparison.similarity(KEPT, KEPT), atol=1e-5)
 
 
+def test_the_vector_of_local_ones_is_their_sum_in_any_order():
+    vector = COMPARISONS["best_match"].vector
+    turned = jax.tree.map(lambda x: x[:, ::-1], KEPT)
+    np.testing.assert_allclose(vector(turned), vector(KEPT), atol=1e-5)
+    two = jnp.array([[[3.0, 0.0], [0.0, 2.0]]]), jnp.array([[1.0, 0.5]])
+    assert vector(two).tolist() == [[1.0, 0.5]]
+
+
 def test_no_part_at_all_is_like_nothing():
     empty = KEPT[0], jnp.zeros((5, 3))
     for name in ("aligned", "joined", "best_match"):

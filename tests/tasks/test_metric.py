@@ -53,7 +53,7 @@ def make(argument: str, **changes) -> metric.Metric:
 
 @pytest.fixture(scope="module")
 def parts(hasty) -> metric.Metric:
-    return make("parts", steps=30)
+    return make("parts,loss=multi_similarity", steps=30)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +182,9 @@ def test_too_few_images_to_search_are_found_before_training(parts):
 
 
 def test_dense_cells_are_compared_by_their_best_match():
-    task = make("dense")
+    task = make("dense")  # by default their mean is compared with proxies of the classes
     check_task(task)
-    _, _, _, terms, _ = step(task)
+    params, _, _, terms, _ = step(task)
+    assert params["proxies"].shape == (3, 16)
     assert np.isfinite(float(terms["metric"][0])) and task.comparison is COMPARISONS["best_match"]
     assert task.comparison.similarity((jnp.ones((1, 4, 3)), jnp.ones((1, 4))), (jnp.ones((2, 4, 3)), jnp.ones((2, 4)))).shape == (1, 2)
