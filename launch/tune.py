@@ -3,11 +3,13 @@
     python -m launch.tune --config=configs/classify.py[:smoke][,key=value...] --presets=a,b --worlds=0,1 --out=FILE.json
                           [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
     python -m launch.tune --config=configs/photos.py[:key=value...] --presets=a,b --out=FILE.json --config.data.dir=...
+    python -m launch.tune --config=configs/metric.py[:source=NAME...] --presets=parts,global,dense --out=FILE.json ...
 
-The settings are the products of `SEARCH[preset]` of the config file, or of `SEARCH[name of the data]`. Each is trained in each world of birds under seed
-0, or on photos under each of --seeds, and never sees a test image; worlds to report on are refused, and photos to
-validate on are not trained on. `{world}` in --backbone stands for the world's number.
-The score is accuracy, of configs/metric.py MAP@R on the validation classes.
+The settings are the products of `SEARCH[preset]` of the config file, or of `SEARCH[name of the data]` where all presets
+share one. Each is trained in each world of birds under seed 0, or on other data under each of --seeds, and never sees a
+test image; worlds to report on are refused, and photos to validate on are not trained on. `{world}` in --backbone
+stands for the world's number. The score is accuracy on validation images; of configs/metric.py, MAP@R on the validation
+classes.
 Writes FILE.json, `{preset: {setting: {world or seed: score}}}` with provenance, after every run; a run that is in it
 is kept, and a file of another config is refused.
 """
