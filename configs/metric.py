@@ -101,7 +101,7 @@ def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
     config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
     config.losses.spread = 2.0
-    config.stages.metric.update(steps=1000, classes=24)
+    config.stages.metric.update(steps=500, classes=24)
     config.stages.metric.optimizer = common.muon_one_cycle(3e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
 
 
@@ -121,6 +121,8 @@ def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
 SOURCES = {"birds": _birds, "alphabets": _alphabets, "photos": _photos}
 WIDTHS = {"birds": 16, "alphabets": 16, "photos": 64}
 """Entries of the code of one of eight parts."""
+CELLS = {"birds": 7, "alphabets": 4, "photos": 7}
+"""Along a side of the grid; of 13,180 characters with 7x7 cells each all pairs would take ten minutes to compare."""
 
 
 def _parts(config: ConfigDict) -> None:
@@ -141,7 +143,7 @@ def _global(config: ConfigDict) -> None:
 
 
 def _dense(config: ConfigDict) -> None:
-    _without_parts(config, name="locations", cells=7)
+    _without_parts(config, name="locations", cells=CELLS[config.data.name])
     config.comparison = "best_match"
     config.model.bottleneck = dict(name="standardised", width=WIDTHS[config.data.name], shared=True)
 
