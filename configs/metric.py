@@ -101,8 +101,8 @@ def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
     config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
     config.losses.spread = 2.0
-    config.stages.metric.update(steps=500, classes=24)
-    config.stages.metric.optimizer = common.muon_one_cycle(3e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
+    config.stages.metric.update(steps=300, classes=24)
+    config.stages.metric.optimizer = common.muon_one_cycle(6e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
 
 
 def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
@@ -159,7 +159,7 @@ def _without_parts(config: ConfigDict, **method: Any) -> None:
 RATE = "stages.metric.optimizer.learning_rate"
 SEARCH = {
     "birds": ((RATE, (2e-3, 6e-3, 1.2e-2)),),
-    "alphabets": ((RATE, (1e-3, 3e-3, 6e-3)),),
+    "alphabets": ((RATE, (2e-3, 6e-3, 1.2e-2)),),
     "photos": ((RATE, (1e-4, 3e-4, 1e-3)),),
 }
 
