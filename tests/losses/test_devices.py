@@ -11,7 +11,7 @@ from partrep.losses import alignment, class_orthonormality, cluster, group_dro, 
 from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
-from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, supervised_contrastive, triplet
+from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, superfeature_contrastive, supervised_contrastive, triplet
 
 assert jax.device_count() == 4
 rng = np.random.default_rng(0)
@@ -60,6 +60,7 @@ def pair_losses(params, b, block):
         "supervised_contrastive": supervised_contrastive(x, **options),
         "of parts": supervised_contrastive((z * params["kernel"][0], z[..., 0]), similarity=aligned_cosine, **options),
         "nt_xent": nt_xent(x, x[::-1], where=b["where"], block=block),
+        "superfeature_contrastive": superfeature_contrastive(z + params["kernel"][0], **options),
         "multi_similarity": multi_similarity(x, **options),
         "circle": circle(x, **options),
     } | {mining: triplet(x, mining=mining, **options) for mining in ("all", "semi_hard", "hard")}
