@@ -12,22 +12,26 @@ from partrep.shapes import check_shapes
 SMALLEST_SQUARED_DISTANCE = 1e-12
 
 
-def reciprocal_pairs(distances: jax.Array, ratio: float = 0.9) -> jax.Array:
+def reciprocal_pairs(distances: jax.Array, ratio: float = 0.9, both: bool = False, axis: int = 1) -> jax.Array:
     """Which features of two images are each other's nearest, where no other of the first image is nearly as near.
 
         v_ij = [ i = argmin_a d_aj  and  j = argmin_b d_ib  and  d_ij <= r min_{a != i} d_aj ]
 
     Args:
-        distances: [N,L] >= 0, `d`, between features of a first and a second image; inf for one that is absent.
+        distances: [N,L] >= 0, `d`, between features of a first and a second image; inf for one that is absent. Of many
+            pairs of images, with any further axes behind the first.
         ratio: `r` > 0, of the nearest distance to the second nearest (Lowe's ratio); from 1 on every nearest pair is
             accepted.
+        both: whether the first image's feature is asked the same, `d_ij <= r min_{b != j} d_ib`: then the order of the
+            images does not matter.
+        axis: that of the L features of the second image.
 
     Returns:
-        bool [N,L] with at most one true entry a row and a column. A feature with two equally near ones has no nearest;
-        one without a second to compare with passes the test.
+        bool, the shape of `distances`, with at most one true entry a row and a column. A feature with two equally near
+        ones has no nearest; one without a second to compare with passes the test.
 
     Raises:
-        ValueError: not two axes, a ratio that is not above 0.
+        ValueError: fewer than two axes, a ratio that is not above 0.
 
     Example:
         >>> reciprocal_pairs(jnp.array([[0.1, 0.9], [1.0, 0.5], [0.8, 0.52]])).tolist()  # 0.5 is over 0.9 * 0.52
@@ -39,14 +43,26 @@ def reciprocal_pairs(distances: jax.Array, ratio: float = 0.9) -> jax.Array:
     distances, the index of the second nearest feature, where its distance belongs; the test then hangs on the order of
     the features, and passes nearly always.
     """
-    check_shapes("reciprocal_pairs", distances=(distances, "N L"))
+    if jnp.ndim(distances) < 2:
+        raise ValueError(f"reciprocal_pairs: distances has shape {jnp.shape(distances)}; expected [N,L]")
     check_positive("reciprocal_pairs", ratio=ratio)
-    rows, columns = jnp.arange(distances.shape[0])[:, None], jnp.arange(distances.shape[1])
-    mutual = (rows == distances.argmin(0)) & (columns == distances.argmin(1)[:, None])
-    others = jnp.where(mutual, jnp.inf, distances)  # a row and a column have one mutual pair at most
-    second = others.min(0)
-    alone = (distances < second) & (distances < others.min(1)[:, None])
-    return mutual & alone & (distances <= ratio * second)
+    nearest, second = _two_smallest(distances, 0)
+    across, next_across = _two_smallest(distances, axis)
+    alone = (nearest < second) & (across < next_across)
+    limit = ratio * (jnp.minimum(second, next_across) if both else second)
+    return alone & (distances == nearest) & (distances == across) & (distances <= limit)
+
+
+def _two_smallest(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """The smallest and the second smallest along an axis, which stays as one; inf where there is none."""
+
+    def smaller(one: tuple[jax.Array, ...], other: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        (a, second), (b, next_) = one, other
+        return jnp.minimum(a, b), jnp.minimum(jnp.maximum(a, b), jnp.minimum(second, next_))
+
+    nothing = jnp.asarray(jnp.inf, x.dtype)
+    found = jax.lax.reduce((x, jnp.full_like(x, nothing)), (nothing, nothing), smaller, (axis % x.ndim,))
+    return jnp.expand_dims(found[0], axis), jnp.expand_dims(found[1], axis)
 
 
 def superfeature_matches(first: jax.Array, second: jax.Array, ratio: float = 0.9) -> jax.Array:
@@ -73,7 +89,7 @@ def superfeature_matches(first: jax.Array, second: jax.Array, ratio: float = 0.9
     Departures: none from the paper; of its released code see `reciprocal_pairs`.
     """
     check_shapes("superfeature_matches", first=(first, "N D"), second=(second, "N D"))
-    return _matches(unit(first), unit(second), ratio)
+    return _matches(unit(first), unit(second)[None], ratio)[0]
 
 
 def superfeature_contrastive(
@@ -135,7 +151,7 @@ def superfeature_contrastive(
         own, label, real, position = anchor
         comparable, same = real & counts & (position != jnp.arange(batch)), labels == label
         positive, negative = comparable & same, comparable & ~same
-        matched = positive[:, None] & jax.vmap(lambda other: _matches(own, other, ratio))(units)
+        matched = positive[:, None] & _matches(own, units, ratio)
         squared = jnp.maximum(2.0 - 2.0 * jnp.sum(own * units, axis=-1), 0.0)  # [B,N]
         pull = jnp.where(matched, 0.5 * squared, 0.0).sum()
         push = _pushed(squared, negative[:, None] & _present(units), margin)
@@ -154,11 +170,11 @@ def _present(units: jax.Array) -> jax.Array:
     return jnp.any(units != 0, axis=-1)
 
 
-def _matches(first: jax.Array, second: jax.Array, ratio: float) -> jax.Array:
-    """bool [N] of `superfeature_matches`, of unit vectors [N,D] or zeros."""
-    first, second = jax.lax.stop_gradient((first, second))
-    cosines = jnp.matmul(first, second.T, precision=EXACT)
-    both = _present(first)[:, None] & _present(second)
+def _matches(first: jax.Array, others: jax.Array, ratio: float) -> jax.Array:
+    """bool [B,N] of `superfeature_matches`, of an image [N,D] and B others [B,N,D], of unit vectors or zeros."""
+    first, others = jax.lax.stop_gradient((first, others))
+    cosines = jnp.einsum("nd,bmd->nmb", first, others, precision=EXACT)
+    both = _present(first)[:, None, None] & _present(others).T
     distances = jnp.where(both, jnp.sqrt(jnp.maximum(2.0 - 2.0 * cosines, 0.0)), jnp.inf)
     return jnp.diagonal(reciprocal_pairs(distances, ratio))
 

@@ -189,8 +189,8 @@ def _keeper(task: Metric, decode: Callable[..., jax.Array], comparisons: tuple[s
     return apply
 
 
-PAIRS = 2**26
-"""Cosines of local vectors held at once where all meet all: 256 MB."""
+PAIRS = 2**24
+"""Cosines of local vectors held at once where all meet all: 64 MB."""
 BLOCK = 256
 
 

@@ -41,11 +41,16 @@ RESULTS_NOTE = (
 )
 
 
+FEW = 16
+"""Parts that meet all parts of all images; with more it takes minutes, and such are cells of a grid as a rule."""
+
+
 def comparisons(task: Metric, parts: int) -> tuple[str, ...]:
     """The trained comparison first, then the others of the same network that differ from it."""
     trained = task.config["comparison"]
     others = COMPARISONS if parts > 1 else ("embedding", "pooled")
-    return (trained, *(name for name in others if name != trained and (name != "best_match" or trained == name)))
+    left_out = {trained, "best_match", *(("reciprocal",) if parts > FEW else ())}
+    return (trained, *(name for name in others if name not in left_out))
 
 
 Values = Mapping[str, np.ndarray]

@@ -8,10 +8,10 @@ SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from partrep.losses import alignment, class_orthonormality, cluster, group_dro, reciprocal_points, recombination, separation, tanh_presence, wrong_class_l1
-from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
+from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple, superfeature_contrastive
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
-from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, superfeature_contrastive, supervised_contrastive, triplet
+from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, supervised_contrastive, triplet
 
 assert jax.device_count() == 4
 rng = np.random.default_rng(0)
@@ -49,6 +49,7 @@ def losses(params, b):
         "smooth_ap in blocks": smooth_ap(params["kernel"].sum() + d, b["labels"], 0.1, where, block=3),
         "histogram_ap": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where),
         "histogram_ap in blocks": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where, block=3),
+        "superfeature_contrastive in blocks": superfeature_contrastive(b["features"].reshape(8, 4, 3) + p[0, :3], b["labels"] % 2, where=where, block=4),
         "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
 
@@ -60,7 +61,6 @@ def pair_losses(params, b, block):
         "supervised_contrastive": supervised_contrastive(x, **options),
         "of parts": supervised_contrastive((z * params["kernel"][0], z[..., 0]), similarity=aligned_cosine, **options),
         "nt_xent": nt_xent(x, x[::-1], where=b["where"], block=block),
-        "superfeature_contrastive": superfeature_contrastive(z + params["kernel"][0], **options),
         "multi_similarity": multi_similarity(x, **options),
         "circle": circle(x, **options),
     } | {mining: triplet(x, mining=mining, **options) for mining in ("all", "semi_hard", "hard")}

@@ -77,6 +77,10 @@ def test_pairs_against_sorted_lists(ratio):
     got = np.asarray(found(distances))
     np.testing.assert_array_equal(got, [pairs_loop(np.float64(d), ratio) for d in distances])
     assert got.sum(1).max() == got.sum(2).max() == 1 and 0.02 < got.any((1, 2)).mean()
+    turned = np.asarray(found(distances.transpose(0, 2, 1))).transpose(0, 2, 1)
+    both = reciprocal_pairs(distances.transpose(1, 0, 2), ratio, both=True, axis=2)
+    np.testing.assert_array_equal(np.asarray(both).transpose(1, 0, 2), got & turned)
+    assert ratio == 1.0 or (got != turned).any()
 
 
 def test_the_ratio_is_of_two_distances_and_not_of_a_distance_and_an_index():
