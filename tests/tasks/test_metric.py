@@ -74,7 +74,10 @@ def test_colours_of_new_classes_find_their_like(outcome):
     assert found.page.matches and found.page.chance == pytest.approx(results["novel/any_order/map@r"])
     # Of 14 others, 4 are of the class: by chance each rank is one of them with probability 4/14.
     assert results["novel/any_order/recall@1"] == pytest.approx(4 / 14)
-    assert set(found.episodes) == {row.name for row in found.rows} and len(found.episodes["aligned"]) == 3
+    further = {f"{row.name} (R@{rank})" for row in found.rows for rank in (1, 2, 4, 8)}
+    assert set(found.episodes) == {row.name for row in found.rows} | further and len(found.episodes["aligned"]) == 3
+    assert found.rows[0].further["R@1"][0] == pytest.approx(results["novel/aligned/recall@1"])
+    assert found.episodes["aligned (R@2)"].mean() == pytest.approx(results["novel/aligned/recall@2"])  # of equal classes
     assert results["novel/aligned_minus_embedding"] == pytest.approx(
         results["novel/aligned/map@r"] - results["novel/embedding/map@r"]
     )
