@@ -18,6 +18,7 @@ from partrep.losses.pairs import (
     joined_parts,
 )
 from partrep.models.outputs import PartOutputs
+from partrep.search.matching import Reciprocal, similarities
 
 Kept = Any
 """What is kept of B images to compare them: an array or a pytree of arrays with leading axis B."""
@@ -72,6 +73,10 @@ def _joined_cosine(first: Kept, second: Kept) -> jax.Array:
     return cosine(joined_parts(first), joined_parts(second))
 
 
+def _reciprocal(first: Kept, second: Kept) -> jax.Array:
+    return similarities(first, second, Reciprocal())
+
+
 def _embedding(outputs: PartOutputs) -> Kept:
     return outputs.embedding
 
@@ -94,6 +99,7 @@ COMPARISONS = {
     "aligned": Comparison(_parts, aligned_cosine, joined_parts, aligned_shares, "each part meets the same part"),
     "joined": Comparison(_parts, _joined_cosine, joined_parts, joined_shares, "all parts side by side as one vector"),
     "best_match": Comparison(_parts, best_match_cosine, _mean, None, "each part meets the one most like it"),
+    "reciprocal": Comparison(_parts, _reciprocal, _mean, None, "parts that are each other's nearest meet"),
     "embedding": Comparison(_embedding, cosine, _flat, None, "one vector, the mean of its parts"),
     "pooled": Comparison(_pooled, cosine, _flat, None, "features, pooled"),
 }
