@@ -323,9 +323,13 @@ class MetricPage(RunPage):
 
     Attributes:
         matches: queries drawn beside the images that they find; `failures` are those whose first is of another class.
+        heading: what kind of report it is.
+        sought: what images of the same one are to find each other.
     """
 
     matches: tuple[EpisodePicture, ...] = ()
+    heading: str = "metric learning report"
+    sought: str = "class"
 
 
 @dataclasses.dataclass(frozen=True)

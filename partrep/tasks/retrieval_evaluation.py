@@ -18,15 +18,16 @@ from partrep.search.multiscale import combined_scales
 from partrep.search.ranking import Ranking, Searched
 from partrep.search.whitening import Whitening, learned_whitening, pca_whitening
 from partrep.tasks.batches import spaced
-from partrep.tasks.maps import Sampled
 from partrep.tasks.metric import RANKS
 from partrep.tasks.metric_evaluation import CHANCE, MEASURE, UNTRAINED, Values
 from partrep.tasks.outcome import Outcome, compared, slug, with_interval
 from partrep.tasks.retrieval import Retrieval, described
+from partrep.tasks.retrieval_pictures import drawn
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
+SOUGHT = {"individuals": "bird", "alphabets": "character", "photos": "class"}
 DESCRIPTOR, CLASS = "descriptor", "class alone"
 PAIRS = 10_000
 """Matching pairs that the whitening is learned from, at most."""
@@ -64,6 +65,13 @@ RESULTS_NOTE = (
 )
 
 
+LEVEL = (
+    "Level 1: beside each region is what it adds to the similarity of the two images together with the same region of "
+    "the other; below, what pairs of different regions add, the query's first. All of them sum to the similarity "
+    "exactly. The regions show where a vector was read; a feature there also saw its surroundings."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Found:
     """What a way to search found: the metrics of every query, and a few words on it."""
@@ -87,7 +95,7 @@ def evaluate(task: Retrieval, variables: Tree, count: Callable[[int], int]) -> O
     return Outcome(
         results={**flat(images, found), **chosen.scores},
         rows=rows,
-        page=_page(task, rows, Sampled(task, variables, images)),
+        page=_page(task, variables, images, rows),
         episodes={name: by_group(images, one.values)["map@r"] for name, one in found.items()},
         fingerprints={"train": task.data.train.fingerprint, "novel": images.fingerprint},
         test_evaluations=evaluations,
@@ -266,8 +274,8 @@ def flat(images: ImageSet, found: Mapping[str, Found]) -> dict[str, float]:
     return made
 
 
-def _page(task: Retrieval, rows: tuple[Result, ...], sampled: Sampled[Retrieval]) -> MetricPage:
-    images = sampled.images
+def _page(task: Retrieval, variables: Tree, images: ImageSet, rows: tuple[Result, ...]) -> MetricPage:
+    found = drawn(task, variables, images)
     return MetricPage(
         title=f"The same thing elsewhere: {task.config['data']['name']}",
         conclusion=conclusion(rows),
@@ -281,6 +289,12 @@ def _page(task: Retrieval, rows: tuple[Result, ...], sampled: Sampled[Retrieval]
         measure=MEASURE,
         chance=rows[-1].value,
         results_note=RESULTS_NOTE.format(groups="the things" if images.groups is None else "their classes"),
+        matches=found.matches,
+        failures=found.failures,
+        gallery=found.gallery,
+        level=LEVEL if found.gallery else "",
+        heading="retrieval report",
+        sought=SOUGHT[task.config["data"]["name"]],
     )
 
 
