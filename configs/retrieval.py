@@ -63,7 +63,7 @@ def _base(loss: str) -> ConfigDict:
         comparison="embedding",
         loss=dict(name=loss, **metric.LOSSES[loss]),
         losses=dict.fromkeys(fewshot.PART_LOSSES, 0.0),
-        stages=dict(metric=dict(steps=600, classes=16, examples=4, trainable=".*", optimizer=dict())),
+        stages=dict(metric=dict(steps=300, classes=16, examples=4, trainable=".*", optimizer=dict())),
         train=common.training(),
         evaluation=dict(batch_size=98, discovery_images=490, pictures=6, fitting=2000, queries=2000,
                         scales=(1.0, 0.7071, 0.5), side_of=4),
@@ -133,4 +133,6 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     if config.data.name == "individuals":
         config.data.update(each=(2, 2, 2), images=2)
     config.evaluation.update(discovery_images=16, pictures=1, fitting=64, queries=64)
+    if len(config.evaluation.scales) > 1:
+        config.evaluation.scales = (1.0, 0.5)
     return config

@@ -127,6 +127,9 @@ class Words:
     score: str = "logit"
 
 
+OTHER_PAIRS = "other pairs of different parts"
+"""The addend of all pairs of parts that are not named one by one."""
+
 FOUND = Words("found first", "of its class", "similarity")
 """Of a query beside the images that it finds."""
 

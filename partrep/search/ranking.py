@@ -15,6 +15,9 @@ from partrep.search.exact import Exact
 from partrep.search.expansion import alpha_expansion, average_expansion
 from partrep.shapes import check_shapes
 
+MOST = 64
+"""Neighbours that are looked for at once, so that ways that use fewer share one search."""
+
 Ranking = Callable[[np.ndarray], np.ndarray]
 """Rows of queries int [b] -> scores [b,N] of the database, larger for more similar, as the metrics take it."""
 
@@ -43,17 +46,28 @@ class Searched:
         """The queries, f32 [Q,E]."""
         return self.database if self.queries is None else self.queries
 
-    @functools.cached_property
-    def _index(self) -> Exact:
-        return Exact.build(self.database)
-
     def neighbours(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines f32 [Q,count] and rows i64 [Q,count] of the nearest items of each query, itself left out."""
+        """Cosines f32 [Q,count] and rows i64 [Q,count] of the nearest items of each query, itself left out.
+
+        Behind the last item, rows are -1. Raises a `ValueError` at a count that is not 1 to `MOST`.
+        """
+        if not 1 <= count <= MOST:
+            raise ValueError(f"{count} neighbours; expected 1 to {MOST}")
+        values, ids = self._nearest
+        return values[:, :count], ids[:, :count]
+
+    @functools.cached_property
+    def itself(self) -> Searched:
+        """The database looked up in itself."""
+        return self if self.queries is None else Searched(self.database)
+
+    @functools.cached_property
+    def _nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        values, ids = Exact.build(self.database).search(self.asked, MOST + 1)
         if self.queries is not None:
-            return self._index.search(self.queries, count)
-        values, ids = self._index.search(self.database, count + 1)
+            return values, ids
         own = ids == np.arange(len(ids))[:, None]
-        kept = np.argsort(own, axis=1, kind="stable")[:, :count]  # where copies crowd the item out, all are others
+        kept = np.argsort(own, axis=1, kind="stable")[:, :MOST]  # where copies crowd the item out, all are others
         return np.take_along_axis(values, kept, 1), np.take_along_axis(ids, kept, 1)
 
 
@@ -79,7 +93,7 @@ def by_diffusion(searched: Searched, n: int, k: int, alpha: float) -> Ranking:
 
     Items that nothing reaches are ranked by their cosine, after all others.
     """
-    graph = mutual_graph(*Searched(searched.database).neighbours(k))
+    graph = mutual_graph(*searched.itself.neighbours(k))
     values, ids = searched.neighbours(n)
     plain = by_cosine(searched)
 

@@ -66,9 +66,11 @@ def make(config: Mapping[str, Any]) -> Retrieval:
     return Retrieval(made.config, made.data, made.model)
 
 
-def described(task: Retrieval, variables: Tree, images: ImageSet, scale: float = 1.0) -> np.ndarray:
-    """Descriptors of every image of a set, seen at a scale of its size, f32 [n,E] of length one."""
-    batches = eval_batches(images, task.config["evaluation"]["batch_size"])
+def described(
+    task: Retrieval, variables: Tree, images: ImageSet, scale: float = 1.0, indices: np.ndarray | None = None
+) -> np.ndarray:
+    """Descriptors of the images of a set, or of those at `indices`, at a scale of their size, f32 [n,E], length one."""
+    batches = eval_batches(images, task.config["evaluation"]["batch_size"], indices)
     return predict(_describer(task, images.decode, side_at(task.config, scale)), variables, batches)
 
 

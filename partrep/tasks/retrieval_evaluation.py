@@ -123,22 +123,22 @@ class Chosen:
     def of(cls, task: Retrieval, variables: Tree, validation: ImageSet) -> Chosen:
         """Fits on images of the training classes and tries every setting on the validation classes."""
         chosen = fitting_images(task.data.held_out, task.config["evaluation"]["fitting"])
-        training = described(task, variables, task.data.held_out)[chosen]
+        training = described(task, variables, task.data.held_out, indices=chosen)
         pairs = matching_pairs(task.data.held_out.labels[chosen], PAIRS, task.config["seed"])
-        descriptors = described(task, variables, validation)
+        searched = Searched(described(task, variables, validation))
 
         def score(made: Ranking) -> float:
             return float(scored(task, validation, made)["map@r"].mean())
 
-        scores = {f"validation/{DESCRIPTOR}/map@r": score(ranking.by_cosine(Searched(descriptors)))}
+        scores = {f"validation/{DESCRIPTOR}/map@r": score(ranking.by_cosine(searched))}
         ways, whitenings = {}, {}
         for name, (way, settings) in WAYS.items():
-            tried = [score(way(Searched(descriptors), **one)) for one in settings]
+            tried = [score(way(searched, **one)) for one in settings]
             ways[name] = settings[int(np.argmax(tried))]
             scores[f"validation/{slug(name)}/map@r"] = max(tried)
         for name, settings in WHITENINGS.items():
             made = [fitted(name, training, pairs, one) for one in settings]
-            tried = [score(ranking.by_cosine(Searched(one(descriptors)))) for one in made]
+            tried = [score(ranking.by_cosine(Searched(one(searched.database)))) for one in made]
             best = int(np.argmax(tried))
             whitenings[name] = made[best], settings[best]
             scores[f"validation/{slug(name)}/map@r"] = max(tried)
@@ -182,17 +182,18 @@ def searched_by_all(
         words = ", ".join(f"{name} {value:g}" for name, value in (settings or {}).items())
         return Found(scored(task, images, made), f"{note} ({words})" if words else note)
 
-    yield DESCRIPTOR, found(ranking.by_cosine(Searched(descriptors)), METHODS[task.config["model"]["method"]["name"]])
+    searched = Searched(descriptors)
+    yield DESCRIPTOR, found(ranking.by_cosine(searched), METHODS[task.config["model"]["method"]["name"]])
     scales = task.config["evaluation"]["scales"]
     if len(scales) > 1:
-        several = combined_scales([described(task, variables, images, scale) for scale in scales])
+        several = combined_scales([descriptors, *(described(task, variables, images, scale) for scale in scales[1:])])
         words = ", ".join(f"{scale:.2g}" for scale in scales)
         yield f"{len(scales)} scales", found(ranking.by_cosine(Searched(several)), f"mean at {words} of the size")
     for name, (whiten, settings) in chosen.whitenings.items():
         yield name, found(ranking.by_cosine(Searched(whiten(descriptors))), NOTES[name], settings)
     for name, settings in chosen.ways.items():
-        yield name, found(WAYS[name][0](Searched(descriptors), **settings), NOTES[name], settings)
-    yield "binary codes", found(ranking.by_bits(Searched(descriptors), chosen.mean), bits)
+        yield name, found(WAYS[name][0](searched, **settings), NOTES[name], settings)
+    yield "binary codes", found(ranking.by_bits(searched, chosen.mean), bits)
     if (groups := images.groups) is not None and task.config["data"]["name"] == "individuals":
         yield CLASS, found(lambda rows: (groups[rows][:, None] == groups).astype(np.float32), NOTES[CLASS])
     untrained = described(task, sharding.init_replicated(task.init, init_key(task.config["seed"])), images)

@@ -12,7 +12,7 @@ from partrep.data.imageset import ImageSet
 from partrep.directions import unit
 from partrep.losses.pairs import cosine
 from partrep.models.comparisons import COMPARISONS, Comparison, Kept
-from partrep.report.content import EpisodePicture, PartGallery, Words
+from partrep.report.content import OTHER_PAIRS, EpisodePicture, PartGallery, Words
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.metric import Metric, kept_of
 from partrep.tasks.metric_pictures import pictures
@@ -61,8 +61,8 @@ def _different(first: Kept, second: Kept) -> dict[str, jax.Array]:
     count = added.shape[1]
     added = jnp.where(jnp.eye(count, dtype=bool), 0.0, added).reshape(len(added), -1)
     named = np.argsort(-np.asarray(added[0]), kind="stable")[:STRONGEST]
-    terms = {f"region {i // count + 1} with {i % count + 1}": added[:, i] for i in named.tolist() if added[0, i] > 0}
-    return {**terms, "other pairs of different regions": added.sum(1) - sum(terms.values())}
+    terms = {f"part {i // count + 1} with part {i % count + 1}": added[:, i] for i in named.tolist() if added[0, i] > 0}
+    return {**terms, OTHER_PAIRS: added.sum(1) - sum(terms.values())}
 
 
 def _sum_cosine(first: Kept, second: Kept) -> jax.Array:
