@@ -34,7 +34,7 @@ from configs import common, fewshot, metric
 
 LOSSES = ("triplet", "contrastive", "smooth_ap", "histogram_ap", "multi_similarity")
 KEYS = {
-    "source": ("birds", "alphabets", "photos"),
+    "source": ("birds", "alphabets", "photos", "revisited"),
     "loss": LOSSES,
     "level": ("standard", "easy", "hard"),
 }
@@ -98,12 +98,24 @@ def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
     config.evaluation.scales = (1.0,)
 
 
-SOURCES = {"birds": _birds, "alphabets": _alphabets, "photos": _photos}
+def _revisited(config: ConfigDict, keys: dict[str, str]) -> None:
+    """Nothing is trained; sides of the scaled photos are multiples of 32 px whatever `side_of` says."""
+    config.data = dict(name="revisited", dir="", truth="", size=1024)
+    config.pretrained = dict(weights="", family="")
+    config.start_run = ""
+    config.stages = {}
+    config.evaluation = dict(pictures=6, scales=(1.0, 0.7071, 0.5))
+
+
+SOURCES = {"birds": _birds, "alphabets": _alphabets, "photos": _photos, "revisited": _revisited}
 
 
 def _regions(config: ConfigDict) -> None:
-    if config.data.name == "photos":
+    if config.data.name in ("photos", "revisited"):
         config.model.method = dict(name="landmarks", parts=8, temperature=2.0, background=False)
+    if config.data.name == "revisited":
+        return
+    if config.data.name == "photos":
         config.start = "clusters"
         config.stages.metric.optimizer.multipliers = (("model/method/.*", 0.1),)
         return
@@ -128,6 +140,8 @@ PRESETS = {
 
 
 def _smoke(config: ConfigDict) -> ConfigDict:
+    if config.data.name == "revisited":
+        return config
     config.stages.metric.update(steps=4, classes=4, examples=2)
     config.train.checkpoint_every = 2
     if config.data.name == "individuals":

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from partrep.tasks import metric, retrieval
+from partrep.tasks import metric, retrieval, retrieval_revisited, retrieval_revisited_evaluation
 from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
 from partrep.tasks.retrieval_check import check_settings, check_task
 from partrep.tasks.retrieval_evaluation import evaluate
@@ -18,6 +18,8 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
     Returns the function that trains in a workdir and evaluates.
     """
+    if config["data"]["name"] == "revisited":
+        return functools.partial(retrieval_revisited_evaluation.evaluate, retrieval_revisited.make(config))
     check_settings(config)
     task = retrieval.make(config)
     check_task(task)
