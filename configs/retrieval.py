@@ -145,7 +145,7 @@ def _smoke(config: ConfigDict) -> ConfigDict:
     config.stages.metric.update(steps=4, classes=4, examples=2)
     config.train.checkpoint_every = 2
     if config.data.name == "individuals":
-        config.data.update(each=(2, 2, 2), images=2)
+        config.data.update(each=(2, 2, 2), images=2, size=32)
     config.evaluation.update(discovery_images=16, pictures=1, fitting=64, queries=64)
     if len(config.evaluation.scales) > 1:
         config.evaluation.scales = (1.0, 0.5)

@@ -61,7 +61,7 @@ def _different(first: Kept, second: Kept) -> dict[str, jax.Array]:
     count = added.shape[1]
     added = jnp.where(jnp.eye(count, dtype=bool), 0.0, added).reshape(len(added), -1)
     named = np.argsort(-np.asarray(added[0]), kind="stable")[:STRONGEST]
-    terms = {f"part {i // count + 1} with part {i % count + 1}": added[:, i] for i in named.tolist() if added[0, i] > 0}
+    terms = {f"{i // count + 1} with {i % count + 1}": added[:, i] for i in named.tolist() if added[0, i] > 0}
     return {**terms, OTHER_PAIRS: added.sum(1) - sum(terms.values())}
 
 
