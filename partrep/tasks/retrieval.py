@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from partrep.data import transforms
@@ -18,6 +19,7 @@ from partrep.data.imageset import Batch, ImageSet
 from partrep.directions import unit
 from partrep.evaluate.predict import predict
 from partrep.models.bottlenecks import whitened
+from partrep.models.comparisons import COMPARISONS, Kept
 from partrep.tasks import metric
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.tasks.metric import Metric
@@ -70,8 +72,25 @@ def described(
     task: Retrieval, variables: Tree, images: ImageSet, scale: float = 1.0, indices: np.ndarray | None = None
 ) -> np.ndarray:
     """Descriptors of the images of a set, or of those at `indices`, at a scale of their size, f32 [n,E], length one."""
+    return descriptor(regions_of(task, variables, images, scale, indices))
+
+
+def regions_of(
+    task: Retrieval, variables: Tree, images: ImageSet, scale: float = 1.0, indices: np.ndarray | None = None
+) -> Kept:
+    """Codes f32 [n,K,E] of the regions of images, and how present each is, f32 [n,K]; arguments as of `described`."""
     batches = eval_batches(images, task.config["evaluation"]["batch_size"], indices)
     return predict(_describer(task, images.decode, side_at(task.config, scale)), variables, batches)
+
+
+def descriptor(kept: Kept) -> np.ndarray:
+    """The sum of the regions of an image, `unit(sum_k m_k c_k)`, f32 [n,E], of codes [n,K,E] and presences [n,K].
+
+    >>> descriptor((np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([[3.0, 4.0]]))).round(3).tolist()
+    [[0.6..., 0.8...]]
+    """
+    codes, presence = kept
+    return np.asarray(unit(jnp.einsum("nk,nke->ne", presence, codes, precision=jax.lax.Precision.HIGHEST)))
 
 
 def side_at(config: Mapping[str, Any], scale: float) -> int:
@@ -88,8 +107,8 @@ def side_at(config: Mapping[str, Any], scale: float) -> int:
 def _describer(task: Retrieval, decode: Callable[..., jax.Array], side: int):
     """The function that `predict` compiles; kept, so that sets of one renderer share a program."""
 
-    def apply(variables: Tree, batch: Batch) -> jax.Array:
+    def apply(variables: Tree, batch: Batch) -> Kept:
         images = decode(batch, None)
-        return unit(task.outputs(variables, transforms.resize(images, side) if side else images).embedding)
+        return COMPARISONS["joined"].keep(task.outputs(variables, transforms.resize(images, side) if side else images))
 
     return apply

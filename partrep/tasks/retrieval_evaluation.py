@@ -21,8 +21,8 @@ from partrep.tasks.batches import spaced
 from partrep.tasks.metric import RANKS
 from partrep.tasks.metric_evaluation import CHANCE, MEASURE, UNTRAINED, Values
 from partrep.tasks.outcome import Outcome, compared, slug, with_interval
-from partrep.tasks.retrieval import Retrieval, described
-from partrep.tasks.retrieval_pictures import drawn
+from partrep.tasks.retrieval import Retrieval, described, descriptor, regions_of
+from partrep.tasks.retrieval_pictures import Drawn, drawn
 from partrep.train import sharding
 from partrep.train.stages import init_key
 from partrep.train.state import Tree
@@ -89,13 +89,14 @@ def evaluate(task: Retrieval, variables: Tree, count: Callable[[int], int]) -> O
     assert images is not None and validation is not None
     chosen = Chosen.of(task, variables, validation)
     evaluations = count(len(chosen.ways) + len(chosen.whitenings) + 4)
-    descriptors = described(task, variables, images)
+    kept = regions_of(task, variables, images)
+    descriptors = descriptor(kept)
     found = dict(searched_by_all(task, variables, images, descriptors, chosen))
     rows = result_rows(images, found)
     return Outcome(
         results={**flat(images, found), **chosen.scores},
         rows=rows,
-        page=_page(task, variables, images, rows),
+        page=_page(task, rows, drawn(task, variables, images, kept)),
         episodes={name: by_group(images, one.values)["map@r"] for name, one in found.items()},
         fingerprints={"train": task.data.train.fingerprint, "novel": images.fingerprint},
         test_evaluations=evaluations,
@@ -275,8 +276,9 @@ def flat(images: ImageSet, found: Mapping[str, Found]) -> dict[str, float]:
     return made
 
 
-def _page(task: Retrieval, variables: Tree, images: ImageSet, rows: tuple[Result, ...]) -> MetricPage:
-    found = drawn(task, variables, images)
+def _page(task: Retrieval, rows: tuple[Result, ...], found: Drawn) -> MetricPage:
+    images = task.data.novel
+    assert images is not None
     return MetricPage(
         title=f"The same thing elsewhere: {task.config['data']['name']}",
         conclusion=conclusion(rows),

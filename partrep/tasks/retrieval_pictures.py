@@ -14,7 +14,7 @@ from partrep.losses.pairs import cosine
 from partrep.models.comparisons import COMPARISONS, Comparison, Kept
 from partrep.report.content import OTHER_PAIRS, EpisodePicture, PartGallery, Words
 from partrep.tasks.maps import Maps, Sampled
-from partrep.tasks.metric import Metric, kept_of
+from partrep.tasks.metric import Metric
 from partrep.tasks.metric_pictures import pictures
 from partrep.tasks.retrieval import Retrieval
 from partrep.train.state import Tree
@@ -24,8 +24,8 @@ STRONGEST = 3
 """Pairs of different regions that are named one by one."""
 
 
-def descriptor(kept: Kept) -> jax.Array:
-    """The sum of the regions of an image, `unit(sum_k m_k c_k)`, f32 [B,E], of codes [B,K,E] and presences [B,K]."""
+def summed(kept: Kept) -> jax.Array:
+    """As `retrieval.descriptor`, on the device."""
     codes, presence = kept
     return unit(jnp.einsum("bk,bke->be", presence.astype(jnp.float32), codes.astype(jnp.float32)))
 
@@ -66,16 +66,16 @@ def _different(first: Kept, second: Kept) -> dict[str, jax.Array]:
 
 
 def _sum_cosine(first: Kept, second: Kept) -> jax.Array:
-    return cosine(descriptor(first), descriptor(second))
+    return cosine(summed(first), summed(second))
 
 
 def _whole(first: Kept, second: Kept) -> jax.Array:
-    return (descriptor(first) * descriptor(second)).sum(-1, keepdims=True)
+    return (summed(first) * summed(second)).sum(-1, keepdims=True)
 
 
-REGIONS = Comparison(COMPARISONS["joined"].keep, _sum_cosine, descriptor, _same, "sum over regions", _different)
+REGIONS = Comparison(COMPARISONS["joined"].keep, _sum_cosine, summed, _same, "sum over regions", _different)
 """Descriptors, of which the pairs of learned regions are told apart."""
-WHOLE = Comparison(COMPARISONS["joined"].keep, _sum_cosine, descriptor, _whole, "one vector an image")
+WHOLE = Comparison(COMPARISONS["joined"].keep, _sum_cosine, summed, _whole, "one vector an image")
 """The same, of which nothing is told apart."""
 LEARNED = ("slots", "landmarks")
 """Part methods whose regions are found in each image; others have none, or a grid that overlaps."""
@@ -100,10 +100,10 @@ class Drawn:
     gallery: PartGallery | None
 
 
-def drawn(task: Retrieval, variables: Tree, images: ImageSet) -> Drawn:
-    """Draws queries of a set beside what the trained descriptor finds."""
+def drawn(task: Retrieval, variables: Tree, images: ImageSet, kept: Kept) -> Drawn:
+    """Draws queries of a set beside what the trained descriptor finds; `kept` is what `regions_of` found in it."""
     learned = task.config["model"]["method"]["name"] in LEARNED
-    kept = kept_of(task, variables, images, ("joined",))["joined"]
+    images = dataclasses.replace(images, truth=None)  # which nothing here shows
     sampled: Sampled[Metric] = (Sampled if learned else Whole)(task, variables, images)
     count = task.config["evaluation"]["pictures"]
     found = pictures(sampled, REGIONS if learned else WHOLE, kept, count)

@@ -64,7 +64,7 @@ def outcome(regions):
 
 @pytest.fixture(scope="module")
 def kept(regions, outcome):
-    return metric.kept_of(regions, outcome[1], regions.data.novel, ("joined",))["joined"]
+    return retrieval.regions_of(regions, outcome[1], regions.data.novel)
 
 
 def test_colours_that_were_not_trained_on_find_their_like(outcome):
@@ -82,6 +82,8 @@ def test_colours_that_were_not_trained_on_find_their_like(outcome):
 
 def test_the_descriptor_is_the_sum_of_regions_as_present_as_they_are(regions, outcome, kept):
     found = retrieval.described(regions, outcome[1], regions.data.novel)
+    embedding = metric.kept_of(regions, outcome[1], regions.data.novel, ("embedding",))["embedding"]
+    np.testing.assert_allclose(found, embedding / np.linalg.norm(embedding, axis=1, keepdims=True), atol=1e-5)
     codes, presence = (np.asarray(x, np.float64) for x in kept)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1.0, atol=1e-5)
     for row, code, there in zip(found, codes, presence):
@@ -148,7 +150,9 @@ def test_without_learned_regions_the_whole_image_is_drawn(preset):
     task = make(preset)
     check_task(task)
     variables = jax.device_get(jax.jit(task.init)(jax.random.key(0)))
-    found = retrieval_pictures.drawn(task, variables, task.data.novel)
+    found = retrieval_pictures.drawn(
+        task, variables, task.data.novel, retrieval.regions_of(task, variables, task.data.novel)
+    )
     assert found.gallery is None
     for picture in (*found.matches, *found.failures):
         assert picture.contributions.shape[1] == 1 and picture.query_assignment.shape[0] == 1

@@ -17,7 +17,7 @@ from partrep import UserError
 from partrep.data import revisited
 from partrep.metrics.revisited import revisited_scores
 from partrep.models.pretrained.families import FAMILIES
-from partrep.tasks import retrieval_revisited
+from partrep.tasks import retrieval_revisited, retrieval_revisited_evaluation
 from partrep.tasks.retrieval_run import prepare
 
 TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
@@ -67,7 +67,7 @@ def buildings(tmp_path_factory):
     """(folder, ground truth): six photos and three queries, whose colour is in the box that is asked for alone."""
     root, rng = tmp_path_factory.mktemp("buildings"), np.random.default_rng(1)
     for i, number in enumerate((0, 0, 5, 5, 10, 10)):
-        Image.fromarray(photo(number, (60, 90), rng)).save(root / f"gallery_{i}.jpg", quality=95)
+        Image.fromarray(photo(number, (64, 64), rng)).save(root / f"gallery_{i}.jpg", quality=95)
     for i, number in enumerate((0, 5, 10)):
         pixels = photo((number + 7) % 15, (80, 120), rng)
         pixels[8:72, 10:74] = photo(number, (64, 64), rng)
@@ -104,11 +104,18 @@ def test_several_scales_of_kept_features_are_refused(trained):
         prepare(config)
 
 
-def test_the_protocol_of_a_pooled_network(buildings, small, tmp_path):
+@pytest.fixture(scope="module")
+def pooled(buildings, small, hasty):
+    """An evaluation of generalised means, and the descriptors of its photos."""
     evaluation = retrieval_revisited.make(protocol(buildings, "gem"))
+    return evaluation, retrieval_revisited.described(evaluation)
+
+
+def test_the_protocol_of_a_pooled_network(pooled, buildings, tmp_path, monkeypatch):
+    evaluation, (one, several) = pooled
     assert evaluation.power == 3.0
+    monkeypatch.setattr(retrieval_revisited_evaluation, "described", lambda _: (one, several))
     outcome = prepare(protocol(buildings, "gem"))(tmp_path)
-    one, several = retrieval_revisited.described(evaluation)
     assert one.queries.shape == several.queries.shape == (3, 12) and several.database.shape == (6, 12)
     ranks = np.argsort(-(several.queries @ several.database.T), axis=1, kind="stable")
     wanted = revisited_scores(ranks, revisited.load(buildings / "gnd.pkl").relevant)
@@ -121,10 +128,9 @@ def test_the_protocol_of_a_pooled_network(buildings, small, tmp_path):
     assert len((*outcome.page.matches, *outcome.page.failures)) in (2, 3)
 
 
-def test_queries_are_cropped_to_what_is_asked_for(buildings, small):
+def test_queries_are_cropped_to_what_is_asked_for(pooled, buildings):
     """The rest of a query photo has another colour: without it, the descriptor is that of a photo of the box alone."""
-    evaluation = retrieval_revisited.make(protocol(buildings, "global"))
-    alone = retrieval_revisited.described(evaluation)[0]
+    evaluation, (alone, _) = pooled
     whole = dataclasses.replace(evaluation.truth, boxes=np.tile([[0.0, 0.0, 120.0, 80.0]], (3, 1)))
     with_rest = retrieval_revisited.described(dataclasses.replace(evaluation, truth=whole))[0]
     encode = retrieval_revisited.encoder(evaluation.model, evaluation.variables)
