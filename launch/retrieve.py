@@ -3,9 +3,10 @@
     python -m launch.retrieve --workdir=RUN --images=FOLDER --index=INDEX
     python -m launch.retrieve --workdir=RUN --index=INDEX --queries=FOLDER_OR_FILE --out=PAGE.html [--top=10]
 
-The first line indexes; again, it adds what is new, and after a kill it continues. A photo is known by its name in the
-folder. The second prints the ranked files of each query and writes one page, which loads nothing from elsewhere: the
-photos found, their similarity and which parts make it. Both may be asked for in one line.
+The first line indexes; again, it adds what is new and describes again what was changed, and after a kill it continues.
+A photo is known by its name in the folder; one that is gone stays in the index. The second line prints the ranked files
+of each query and writes one page, which loads nothing from elsewhere: the photos found, their similarity and which
+parts make it. Both may be asked for in one line.
 """
 
 from __future__ import annotations
@@ -79,10 +80,13 @@ def _search(encoder, made, out: pathlib.Path | None) -> None:
     for name, reason in found.skipped:
         print(f"not searched for: {name}: {reason}", file=sys.stderr)
     print(f"{len(found.queries)} queries among {len(index.names)} photos: {seconds:.1f} s", file=sys.stderr)
+    images = pathlib.Path(index.made_by["images"])
+    if old := retrieve_photos.changed_since(index, found.ids, images):
+        print(f"changed or gone since indexed: {', '.join(old)}; expected --images={images} again", file=sys.stderr)
     if out is not None:
         make_folder(out.parent)
         with full_disk_is_user_error(out):
-            write_retrieved(out, retrieve_photos.page(encoder, index, found, pathlib.Path(index.made_by["images"])))
+            write_retrieved(out, retrieve_photos.page(encoder, index, found, images))
         print(f"page: {out}", flush=True)
 
 

@@ -1,13 +1,16 @@
-"""Tries the same number of settings of each preset, and says which recognises most validation images.
+"""Tries the same number of settings of each preset, and says which does best on validation images.
 
     python -m launch.tune --config=configs/classify.py[:smoke][,key=value...] --presets=a,b --worlds=0,1 --out=FILE.json
                           [--backbone=DIR/backbone-0-world{world}] [--config.key=value]
     python -m launch.tune --config=configs/photos.py[:key=value...] --presets=a,b --out=FILE.json --config.data.dir=...
+    python -m launch.tune --config=configs/metric.py[:source=NAME...] --presets=parts,global,dense --out=FILE.json ...
 
-The settings are the products of `SEARCH[preset]` of the config file. Each is trained in each world of birds under seed
-0, or on photos under each of --seeds, and never sees a test image; worlds to report on are refused, and photos to
-validate on are not trained on. `{world}` in --backbone stands for the world's number.
-Writes FILE.json, `{preset: {setting: {world or seed: accuracy}}}` with provenance, after every run; a run that is in it
+The settings are the products of `SEARCH[preset]` of the config file, or of `SEARCH[name of the data]` where all presets
+share one. Each is trained in each world of birds under seed 0, or on other data under each of --seeds, and never sees a
+test image; worlds to report on are refused, and photos to validate on are not trained on. `{world}` in --backbone
+stands for the world's number. The score is accuracy on validation images; of configs/metric.py, MAP@R on the validation
+classes.
+Writes FILE.json, `{preset: {setting: {world or seed: score}}}` with provenance, after every run; a run that is in it
 is kept, and a file of another config is refused.
 """
 
@@ -46,24 +49,24 @@ def main(overrides: list[str]) -> None:
     if search is None:
         raise UserError(f"{path} has no SEARCH; expected a config with one, such as configs/classify.py")
     for preset in FLAGS.presets:  # a mistake in the last setting is found before the first is trained
-        for setting in settings(lookup(search, preset, "preset with a search")):
+        for setting in tried_of(search, preset):
             runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
     axis, repeats = repeated(runner.load_config(runner.with_preset(FLAGS.config, FLAGS.presets[0])))
     for preset, repeat in itertools.product(FLAGS.presets, repeats):
-        for setting in settings(lookup(search, preset, "preset with a search")):
+        for setting in tried_of(search, preset):
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
             if str(repeat) not in tried:
                 start = time.monotonic()
                 argument = runner.with_preset(FLAGS.config, preset)
-                tried[str(repeat)] = validation_accuracy(argument, axis, repeat, setting, overrides)
+                tried[str(repeat)] = validation_score(argument, axis, repeat, setting, overrides)
                 write(out, found)
                 seconds = time.monotonic() - start
                 value = f"{tried[str(repeat)]:.3f} ({seconds:.0f} s)"
                 print(f"{preset}, {axis.rpartition('.')[2]} {repeat}, {named(setting)}: {value}", flush=True)
     for preset in FLAGS.presets:
-        each = [named(setting) for setting in settings(search[preset])]
+        each = [named(setting) for setting in tried_of(search, preset)]
         score = {name: mean({repeat: found[preset][name][str(repeat)] for repeat in repeats}) for name in each}
         best = max(score, key=score.__getitem__)
         print(f"{preset}: {best}, {score[best]:.3f}")
@@ -108,6 +111,12 @@ def worlds() -> list[int]:
     return made
 
 
+def tried_of(search: Mapping[str, Any], preset: str) -> Iterator[dict[str, Any]]:
+    """The settings of a preset: of its own search or, where all presets share one, of that for the data."""
+    data = runner.load_config(runner.with_preset(FLAGS.config, preset)).data.name
+    return settings(search[data] if data in search else lookup(search, preset, "preset with a search"))
+
+
 def settings(axes: tuple[tuple[str, tuple], ...]) -> Iterator[dict[str, Any]]:
     """Every combination of the values of a search.
 
@@ -128,27 +137,47 @@ def named(setting: Mapping[str, Any]) -> str:
     return " ".join(f"--config.{path}={value}" for path, value in setting.items())
 
 
-def validation_accuracy(
+def validation_score(
     argument: str, axis: str, repeat: int, setting: Mapping[str, Any], overrides: list[str]
 ) -> float:
-    """Accuracy on validation images after training with a setting in a world, or under a seed."""
-    from partrep.tasks import classify
-    from partrep.tasks.classify_check import check_settings, check_task
-
+    """The score on validation images after training with a setting in a world, or under a seed."""
     given = [*overrides, f"--config.{axis}={repeat}", *named(setting).split()]
     if FLAGS.backbone:
         given.append(f"--config.backbone_from={FLAGS.backbone.replace('{world}', str(repeat))}")
     config = runner.parse_config(argument, given)
     if "fit" in config.data:
         config.data.fit = "part"  # what is validated on is not trained on
+    return lookup(SCORES, config.task, "task that can be tuned")(config)
+
+
+def classifier_accuracy(config: ConfigDict) -> float:
+    """Accuracy of a trained classifier on validation images."""
+    from partrep.tasks import classify
+    from partrep.tasks.classify_check import check_settings, check_task
+
     check_settings(config)
     task = classify.make(config)
     check_task(task)
     return classify.validate(task, classify.train(task, None))["validation/accuracy"]
 
 
+def metric_precision(config: ConfigDict) -> float:
+    """MAP@R of a trained metric among images of the validation classes."""
+    from partrep.tasks import metric
+    from partrep.tasks.metric_check import check_settings, check_task
+
+    check_settings(config)
+    task = metric.make(config)
+    check_task(task)
+    return metric.validate(task, metric.train(task, None))["validation/map@r"]
+
+
+SCORES = {"classify": classifier_accuracy, "metric": metric_precision}
+"""By the task of the config."""
+
+
 def mean(tried: Mapping[Any, float]) -> float:
-    """Of the accuracies."""
+    """Of the scores."""
     return sum(tried.values()) / len(tried)
 
 

@@ -135,7 +135,7 @@ def test_metric(preset, tmp_path, monkeypatch, capsys, hasty):
     printed = launch(monkeypatch, capsys, f"--config=configs/metric.py:{preset},smoke", f"--workdir={tmp_path}")
     check_run(tmp_path, printed)
     results, _ = numbers(tmp_path)
-    trained = {"parts": "aligned", "global": "embedding", "dense": "best_match"}.get(preset, preset)
+    trained = {"parts": "joined", "global": "embedding", "dense": "best_match"}.get(preset, preset)
     assert 0 <= results[f"novel/{trained}/map@r"] <= results[f"novel/{trained}/recall@8"] <= 1
     drawn = "Point at a part" in (tmp_path / "report" / "index.html").read_text()
     assert drawn == (preset in ("parts", "joined"))
@@ -428,6 +428,7 @@ def test_openset(argument, rows, tmp_path, monkeypatch, capsys, hasty):
     folders = {path.name for path in (tmp_path / "run").iterdir() if (path / "checkpoints").is_dir()}
     assert folders == {f"{method}-{trial}" for method in methods for trial in ((1, 3) if trials == 2 else (0,))}
     page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert page.count("first</h3>") == kinds + 1 and ("Most unknown: " in page) == ("method=parts" in keys)
     assert ('id="kinds"' in page) == ("test/parts/unknown_part_named" in results) == (preset == "birds")
     if preset == "cifar10":  # finished runs are not trained again
         trained = (tmp_path / "run" / "maximum_logit-3" / "metrics.jsonl").read_text()

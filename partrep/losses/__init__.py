@@ -33,6 +33,7 @@ from partrep.losses.proxies import centre_spread, proxy_anchor, proxy_nca, soft_
 from partrep.losses.reciprocal_points import reciprocal_points
 from partrep.losses.recombination import recombination
 from partrep.losses.reconstruction import reconstruction
+from partrep.losses.superfeatures import superfeature_contrastive
 from partrep.losses.total_variation import total_variation
 from partrep.losses.triplet import triplet
 
@@ -80,6 +81,7 @@ LOSSES = {
     "soft_triple": soft_triple,
     "softmax_cross_entropy": softmax_cross_entropy,
     "spread": spread,
+    "superfeature_contrastive": superfeature_contrastive,
     "supervised_contrastive": supervised_contrastive,
     "tanh_presence": tanh_presence,
     "total_correlation": total_correlation,

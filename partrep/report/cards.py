@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from partrep.report import drawings, figures, pictures
-from partrep.report.content import OTHER_PAIRS, EpisodePicture, Painting, PartGallery, Words
+from partrep.report.content import OTHER_PAIRS, EpisodePicture, Misjudged, Painting, PartGallery, Words
 from partrep.report.palette import ink_on, part_colour
 
 MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
@@ -363,3 +363,24 @@ def painted_card(painting: Painting, part_names: tuple[str, ...]) -> PaintedCard
         for k in kept
     )
     return PaintedCard(pictures.data_uri(painting.image), pictures.data_uri(painting.painted), layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class MisjudgedCard:
+    """An image with the region of its most unknown part, if there is one, and what is said of it."""
+
+    drawing: Markup
+    about: Misjudged
+    part_name: str
+
+
+def misjudged_card(about: Misjudged, part_names: tuple[str, ...]) -> MisjudgedCard:
+    """Returns what is drawn of an image that was taken for known or unknown wrongly."""
+    rgb = pictures.to_rgb(about.image)
+    found = []
+    if about.part is not None and about.assignment is not None:
+        found = pictures.regions(about.assignment, (about.part,))
+    picture = drawings.Picture(pictures.data_uri(rgb, 224), rgb.shape[0] / rgb.shape[1], tuple(found))
+    name = "" if about.part is None else part_label(about.part, part_names)
+    alt = f"{about.truth or 'An image'}, taken for {about.taken}" + (f", with the region of {name}" if found else "")
+    return MisjudgedCard(drawings.part_picture(picture, alt), about, name)

@@ -357,6 +357,38 @@ class ClassifyPage(RunPage):
 
 
 @dataclasses.dataclass(frozen=True)
+class Misjudged:
+    """A test image that was taken for known or unknown wrongly.
+
+    Attributes:
+        image: [H,W,3] or [H,W,1]; u8, or float in [0, 1].
+        truth: the name of its class; empty where it has none.
+        taken: the known class it was taken for.
+        said: how it scores beside the images that it was confused with.
+        assignment: [K,h,w], as in `EpisodePicture`; None without parts.
+        part: the part that is most unknown in it.
+    """
+
+    image: np.ndarray
+    truth: str
+    taken: str
+    said: str
+    assignment: np.ndarray | None = None
+    part: int | None = None
+
+    def __post_init__(self):
+        _require((self.part is None) == (self.assignment is None), "Misjudged: expected a part and maps, or neither")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fooled:
+    """Test images of one kind that fooled a method most."""
+
+    title: str
+    images: tuple[Misjudged, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class OpensetPage(RunPage):
     """Everything the report of open-set recognition shows.
 
@@ -364,11 +396,13 @@ class OpensetPage(RunPage):
         scores: every score of every method by every metric.
         kinds: the same by what is unknown, where there are several kinds.
         histories: by method, the `metrics.jsonl` rows of each trial.
+        fooled: images of the first trial that fooled the compared method most.
     """
 
     scores: Discovery | None = None
     kinds: Discovery | None = None
     histories: Mapping[str, Sequence[Sequence[Mapping[str, object]]]] = dataclasses.field(default_factory=dict)
+    fooled: tuple[Fooled, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

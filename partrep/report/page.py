@@ -71,7 +71,10 @@ def render_classify(page: ClassifyPage) -> str:
 def render_openset(page: OpensetPage) -> str:
     """Returns the report of open-set recognition as HTML."""
     tables = {name: _discovery(getattr(page, name)) for name in ("scores", "kinds")}
-    return _render_run("openset.html.j2", page, curves_of=_panels(curves.compare_panels(page.histories)), **tables)
+    names = page.part_names
+    fooled = [(one.title, [cards.misjudged_card(image, names) for image in one.images]) for one in page.fooled]
+    curves_of = _panels(curves.compare_panels(page.histories))
+    return _render_run("openset.html.j2", page, curves_of=curves_of, fooled=fooled, **tables)
 
 
 def _render_run(template: str, page: RunPage, **own: object) -> str:

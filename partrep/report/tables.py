@@ -137,6 +137,9 @@ def _columns(rows: Sequence[Result], measure: str) -> list[list[str]]:
         columns.append(["vectors", *("–" if row.vectors is None else str(row.vectors) for row in rows)])
     for heading in detail_columns(rows):
         columns.append([heading, *(str(row.details.get(heading, "–")) for row in rows)])
+    for heading in further_columns(rows):
+        known = (row.further.get(heading) for row in rows)
+        columns.append([heading, *("–" if one is None else _number(100 * one[0], 1) for one in known)])
     if any(row.difference is not None for row in rows):
         columns.append([f"{reference_name(rows) or 'reference'} minus this", *map(difference_text, rows)])
     return columns

@@ -1,9 +1,9 @@
 """Descriptors of files on disk: appended shard by shard, memory-mapped, every file checked by its digest on opening.
 
-A folder holds, of each shard, `00000.npy` (descriptors [n,D]) and `00000.json` (their names), and `manifest.json`: what
-the descriptors were made by, the shards in order and the digest of every file, and its own. A shard's files are
-written beside their places and renamed; the manifest that names them is replaced last. A run that is killed leaves an
-index of whole shards.
+A folder holds, of each shard, `00000.npy` (descriptors [n,D]) and `00000.json` (their names, and a stamp of each that
+says whether it still is what was described), and `manifest.json`: what the descriptors were made by, the shards in
+order and the digest of every file, and its own. A shard's files are written beside their places and renamed; the
+manifest that names them is replaced last. A run that is killed leaves an index of whole shards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,7 @@ from partrep import UserError
 from partrep.train.digest import digest_file, digest_record
 from partrep.train.disk import full_disk_is_user_error, replaced, write_atomically
 
-VERSION = 1
+VERSION = 2
 MANIFEST, LOCK = "manifest.json", ".lock"
 DTYPES = ("float16", "float32")
 OURS = re.compile(r"\d{5,}\.(npy|json)|\.(\d{5,}\.(npy|json)|manifest\.json)\.\d+\.tmp|\.lock")
@@ -79,10 +79,19 @@ class Index:
     shards: tuple[str, ...]
 
     @functools.cached_property
+    def _listed(self) -> tuple[dict[str, list[Any]], ...]:
+        """The names and stamps of each shard."""
+        return tuple(json.loads((self.folder / f"{shard}.json").read_bytes()) for shard in self.shards)
+
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The name of each row."""
-        read = (json.loads((self.folder / f"{shard}.json").read_bytes()) for shard in self.shards)
-        return tuple(name for names in read for name in names)
+        return tuple(name for listed in self._listed for name in listed["names"])
+
+    @functools.cached_property
+    def stamps(self) -> tuple[Any, ...]:
+        """The stamp of each row; None where it was given none."""
+        return tuple(stamp for listed in self._listed for stamp in listed["stamps"])
 
     @functools.cached_property
     def descriptors(self) -> Mapped:
@@ -133,7 +142,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     if not sound:
         raise UserError(f"{path} does not match its own digest; {_damaged(folder)}")
     if found["version"] != VERSION:
-        raise UserError(f"{path} is of version {found['version']}; expected {VERSION}: index again")
+        raise UserError(f"{path} is of version {found['version']}; expected {VERSION}: remove {folder} and index again")
     return found
 
 
@@ -143,31 +152,68 @@ class Writer:
     def __init__(self, folder: pathlib.Path, index: Index):
         """Of an index that is locked by this process."""
         self._folder = folder
-        self.names = set(index.names)
+        self.stamps = dict(zip(index.names, index.stamps))
         self._like = (index.descriptors.shape[1], index.descriptors.arrays[0].dtype) if index.shards else None
 
-    def add(self, names: Sequence[str], descriptors: np.ndarray) -> None:
-        """Appends one shard: n >= 1 new names and their descriptors, f16 or f32 [n,D].
+    @property
+    def names(self) -> KeysView[str]:
+        """The names that are in the index."""
+        return self.stamps.keys()
+
+    def add(self, names: Sequence[str], descriptors: np.ndarray, stamps: Sequence[Any] | None = None) -> None:
+        """Appends one shard: n >= 1 new names, their descriptors, f16 or f32 [n,D], and stamps, as JSON has them.
 
         Raises:
             ValueError: names that are there already or twice, another width or type than before, not finite numbers.
             UserError: no room on the disk.
         """
         self._check(names, descriptors)
-        manifest = _manifest(self._folder)
-        shard = f"{len(manifest['shards']):05d}"
-        array, listed = self._folder / f"{shard}.npy", self._folder / f"{shard}.json"
-        with full_disk_is_user_error(self._folder, "make room and start again: what is indexed stays"):
-            with replaced(array) as beside, beside.open("wb") as file:
-                np.save(file, np.ascontiguousarray(descriptors))
-                file.flush()
-                os.fsync(file.fileno())
-            write_atomically(listed, json.dumps(list(names)))
-            files = {path.name: digest_file(path) for path in (array, listed)}
-            manifest["shards"].append({"name": shard, "files": files})
-            _write_manifest(self._folder, manifest)
-        self.names.update(names)
+        stamps = [None] * len(names) if stamps is None else list(stamps)
+        with self._changed() as manifest:
+            manifest["shards"].append(self._written(manifest, list(names), stamps, descriptors))
+        self.stamps.update(zip(names, stamps))
         self._like = descriptors.shape[1], descriptors.dtype
+
+    def drop(self, names: Collection[str]) -> None:
+        """Takes some names out of the index: their shards are written again without them.
+
+        Raises:
+            UserError: no room on the disk.
+        """
+        with self._changed() as manifest:
+            shards, manifest["shards"] = manifest["shards"], []
+            for shard in shards:
+                listed = json.loads((self._folder / f"{shard['name']}.json").read_bytes())
+                rows = [row for row, name in enumerate(listed["names"]) if name not in names]
+                if len(rows) < len(listed["names"]):
+                    left, stamps = ([listed[key][row] for row in rows] for key in ("names", "stamps"))
+                    array = np.load(self._folder / f"{shard['name']}.npy", mmap_mode="r")[rows]
+                    shard = self._written(manifest, left, stamps, array) if rows else None
+                manifest["shards"] += [shard] if shard else []
+        for name in names:
+            self.stamps.pop(name, None)
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """The manifest, which is written again at the end; files that it then lacks are removed by the next writer."""
+        manifest = _manifest(self._folder)
+        with full_disk_is_user_error(self._folder, "make room and start again: what is indexed stays"):
+            yield manifest
+            _write_manifest(self._folder, manifest)
+
+    def _written(
+        self, manifest: dict[str, Any], names: list[str], stamps: list[Any], descriptors: np.ndarray
+    ) -> dict[str, Any]:
+        """Writes a shard under a name that none had before; returns its entry in the manifest."""
+        shard = f"{manifest['written']:05d}"
+        manifest["written"] += 1
+        array, listed = self._folder / f"{shard}.npy", self._folder / f"{shard}.json"
+        with replaced(array) as beside, beside.open("wb") as file:
+            np.save(file, np.ascontiguousarray(descriptors))
+            file.flush()
+            os.fsync(file.fileno())
+        write_atomically(listed, json.dumps({"names": names, "stamps": stamps}))
+        return {"name": shard, "files": {path.name: digest_file(path) for path in (array, listed)}}
 
     def _check(self, names: Sequence[str], descriptors: np.ndarray) -> None:
         if len(set(names)) < len(names) or self.names & set(names):
@@ -203,7 +249,7 @@ def writing(folder: pathlib.Path, made_by: Mapping[str, Any]) -> Iterator[Writer
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         if not (folder / MANIFEST).exists():
-            _write_manifest(folder, {"version": VERSION, "made_by": dict(made_by), "shards": []})
+            _write_manifest(folder, {"version": VERSION, "made_by": dict(made_by), "shards": [], "written": 0})
         index = open_index(folder, made_by)
         known = {f"{shard}.{kind}" for shard in index.shards for kind in ("npy", "json")} | {LOCK}
         for path in folder.iterdir():

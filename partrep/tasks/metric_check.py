@@ -18,8 +18,8 @@ from partrep.tasks import metric
 from partrep.tasks.check import check_numbers, trace_stages
 from partrep.tasks.metric import PAIR_LOSSES, PROXY_LOSSES, RANKS, Metric, loss_of
 
-ONE_VECTOR = ("joined", "embedding", "pooled")
-"""Comparisons of one vector an image, the same that losses with proxies read."""
+ONE_VECTOR = ("joined", "embedding", "pooled", "best_match")
+"""Comparisons whose one vector an image losses with proxies may train; of `best_match` the mean of the local ones."""
 GIVEN = ("embeddings", "labels", "proxies", "centres", "where", "similarity", "block")
 """Arguments of the losses that the task gives."""
 

@@ -24,6 +24,8 @@ from partrep.train.stages import init_key
 from partrep.train.state import Tree
 
 MEASURE = "MAP@R"
+RECALLS = {f"R@{rank}": f"recall@{rank}" for rank in RANKS}
+"""Further columns of the results, and the metrics that they show."""
 UNTRAINED, CHANCE = "untrained model", "any order"
 NOTES = {
     UNTRAINED: "the same network and comparison before the first step",
@@ -41,11 +43,16 @@ RESULTS_NOTE = (
 )
 
 
+FEW = 16
+"""Parts that meet all parts of all images; with more it takes minutes, and such are cells of a grid as a rule."""
+
+
 def comparisons(task: Metric, parts: int) -> tuple[str, ...]:
     """The trained comparison first, then the others of the same network that differ from it."""
     trained = task.config["comparison"]
     others = COMPARISONS if parts > 1 else ("embedding", "pooled")
-    return (trained, *(name for name in others if name != trained and (name != "best_match" or trained == name)))
+    left_out = {trained, "best_match", *(("reciprocal",) if parts > FEW else ())}
+    return (trained, *(name for name in others if name not in left_out))
 
 
 Values = Mapping[str, np.ndarray]
@@ -77,7 +84,7 @@ def evaluate(task: Metric, variables: Tree, count: Callable[[int], int]) -> Outc
         results=flat(images, values, discovery) | {"novel/nmi": clusters},
         rows=rows,
         page=_page(task, rows, sampled, names[0], kept[names[0]], discovery, clusters),
-        episodes={name: by_class(images, found)["map@r"] for name, found in values.items()},
+        episodes=of_classes(images, values),
         fingerprints={"train": task.data.train.fingerprint, "novel": images.fingerprint},
         test_evaluations=evaluations,
         measure=MEASURE,
@@ -97,6 +104,16 @@ def by_class(images: ImageSet, values: Values) -> dict[str, np.ndarray]:
     return {name: np.bincount(labels, value) / count for name, value in metrics.items()}
 
 
+def of_classes(images: ImageSet, values: Mapping[str, Values]) -> dict[str, np.ndarray]:
+    """MAP@R and the recalls of each class under the names of the rows and of their further settings, f64 [C]."""
+    made: dict[str, np.ndarray] = {}
+    for name, found in values.items():
+        means = by_class(images, found)
+        made[name] = means["map@r"]
+        made |= {Result.further_name(name, heading): means[metric] for heading, metric in RECALLS.items()}
+    return made
+
+
 def interval(images: ImageSet, values: Values, metric: str, other: Values | None = None) -> Interval:
     """The mean of a metric over queries, or of its difference to another's, with its interval over classes."""
     measured = values[metric] if other is None else values[metric] - other[metric]
@@ -106,17 +123,25 @@ def interval(images: ImageSet, values: Values, metric: str, other: Values | None
 def result_rows(images: ImageSet, values: Mapping[str, Values]) -> tuple[Result, ...]:
     """One row a comparison; the others carry the trained one's paired difference to them."""
     main = next(iter(values))
-    return tuple(
-        Result.measured(
-            name,
-            interval(images, found, "map@r"),
-            None if name == main else interval(images, values[main], "map@r", found),
-            note=NOTES[name],
-            reference=name == main,
-            details={f"R@{rank}": f"{100 * found[f'recall@{rank}'].mean():.1f}" for rank in RANKS},
+    rows = []
+    for name, found in values.items():
+        other = None if name == main else found
+        rows.append(
+            Result.measured(
+                name,
+                interval(images, found, "map@r"),
+                None if other is None else interval(images, values[main], "map@r", other),
+                note=NOTES[name],
+                reference=name == main,
+                further={heading: interval(images, found, metric) for heading, metric in RECALLS.items()},
+                further_differences={
+                    heading: interval(images, values[main], metric, other)
+                    for heading, metric in RECALLS.items()
+                    if other is not None
+                },
+            )
         )
-        for name, found in values.items()
-    )
+    return tuple(rows)
 
 
 def cluster_nmi(task: Metric, images: ImageSet, name: str, kept: Kept) -> float:
@@ -185,9 +210,9 @@ def conclusion(rows: tuple[Result, ...]) -> str:
     main, *others = rows
     best = max((row for row in others if row.name not in (UNTRAINED, CHANCE)), key=lambda row: row.value)
     assert best.difference_interval is not None
-    verdict = compared(best.difference_interval)
+    verdict, first = compared(best.difference_interval), main.further["R@1"][0]
     return (
-        f"Compared by {main.name} ({main.note}), {main.details['R@1']} % of the images of new classes find one of "
+        f"Compared by {main.name} ({main.note}), {100 * first:.1f} % of the images of new classes find one of "
         f"their class first; MAP@R is {100 * main.value:.1f}, {verdict} {best.name} ({100 * best.value:.1f}) of the "
         "same network."
     )

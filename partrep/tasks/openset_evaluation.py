@@ -13,11 +13,11 @@ import numpy as np
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.openset import NOVEL, RESERVED, UNKNOWN
 from partrep.evaluate import openmax
-from partrep.evaluate.openset import METRICS, measure_all, most_unknown_part, part_of_each
+from partrep.evaluate.openset import METRICS, known_scores, measure_all, most_unknown_part, part_of_each
 from partrep.evaluate.predict import predict
 from partrep.metrics.intervals import mean_interval
 from partrep.metrics.openset import openness
-from partrep.report.content import Discovery, OpensetPage, Result, Score
+from partrep.report.content import Discovery, Fooled, OpensetPage, Result, Score
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.tasks.maps import Sampled, part_count
 from partrep.tasks.openset import Openset
@@ -61,15 +61,40 @@ class Scored:
         return float(np.mean([kinds[name][metric] for name in (kinds if kind == ALL else [kind])]))
 
 
-def score(task: Openset, variables: Tree) -> Scored:
-    """Scores a trained method on the test images of its trial; settings come from known images alone."""
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What a trained method says of the images of a trial.
+
+    Attributes:
+        logits: f32 [n,K] of the `validation` images, of the `known` test images and of each kind of unknown ones.
+        openmax: fitted on training images.
+        alpha: of `OpenMax.probabilities`.
+    """
+
+    logits: Mapping[str, np.ndarray]
+    openmax: openmax.OpenMax
+    alpha: int
+
+    def scores(self, name: str) -> dict[str, np.ndarray]:
+        """One score of being known of every image, f64 [n], by set; larger is more known."""
+        return {images: known_scores(found, self.openmax, self.alpha)[name] for images, found in self.logits.items()}
+
+
+def read(task: Openset, variables: Tree) -> Read:
+    """Runs a trained method over the images of its trial; settings come from known images alone."""
     data, settings = task.data, task.config["evaluation"]
     fitted = spaced(data.train, settings["openmax_images"])
     model = openmax.fit(logits_of(task, variables, data.train, fitted), data.train.labels[fitted], settings["tail"])
-    logits = {name: logits_of(task, variables, getattr(data, name)) for name in ("validation", "known")}
-    unknown = {kind: logits_of(task, variables, images) for kind, images in data.unknown.items()}
-    right = logits["known"].argmax(1) == data.known.labels
-    table = measure_all(logits, unknown, data.known.labels, model, settings["alpha"])
+    sets = {"validation": data.validation, "known": data.known, **data.unknown}
+    logits = {name: logits_of(task, variables, images) for name, images in sets.items()}
+    return Read(logits, model, settings["alpha"])
+
+
+def score(task: Openset, variables: Tree, read: Read) -> Scored:
+    """Scores a trained method on the test images of its trial."""
+    labels, unknown = task.data.known.labels, {kind: read.logits[kind] for kind in task.data.unknown}
+    table = measure_all(read.logits, unknown, labels, read.openmax, read.alpha)
+    right = read.logits["known"].argmax(1) == labels
     return Scored(table, float(right.mean()), named_share(task, variables))
 
 
@@ -98,17 +123,17 @@ def named_share(task: Openset, variables: Tree) -> float | None:
         return None
     held_out, altered = Sampled(task, variables, data.validation), Sampled(task, variables, data.unknown[RESERVED])
     places = part_of_each(held_out.maps["assignment"], held_out.maps["part_mask"], len(data.part_names))
-    known, errors = (against(task, variables, sampled) for sampled in (held_out, altered))
+    known, errors = (against(task, variables, each.images, each.indices) for each in (held_out, altered))
     found = places[most_unknown_part(errors, known)]
     true = data.altered[altered.indices]
     seen = altered.maps["visible"][np.arange(len(true)), true] > 0.5
     return float((found == true)[seen].mean())
 
 
-def against(task: Openset, variables: Tree, sampled: Sampled) -> np.ndarray:
-    """f32 [n,K]: what each part of the sampled images speaks against the class they are taken for."""
-    batches = eval_batches(sampled.images, task.config["evaluation"]["batch_size"], sampled.indices)
-    return predict(_against(task, sampled.images.decode), variables, batches)
+def against(task: Openset, variables: Tree, images: ImageSet, indices: np.ndarray) -> np.ndarray:
+    """f32 [n,K]: what each part of some images of a set speaks against the class they are taken for."""
+    batches = eval_batches(images, task.config["evaluation"]["batch_size"], indices)
+    return predict(_against(task, images.decode), variables, batches)
 
 
 @functools.cache
@@ -130,14 +155,19 @@ Histories = Mapping[str, Sequence[Sequence[Mapping[str, object]]]]
 
 
 def outcome(
-    config: Mapping[str, Any], scored: Trials, first: Openset, evaluations: int, histories: Histories
+    config: Mapping[str, Any],
+    scored: Trials,
+    first: Openset,
+    evaluations: int,
+    histories: Histories,
+    fooled: tuple[Fooled, ...] = (),
 ) -> Outcome:
     """The numbers, the rows and the page of a run; `first` is a task of its first trial."""
     rows = result_rows(config, scored)
     return Outcome(
         results=flat(scored) | {"test/openness": _openness(first)},
         rows=rows,
-        page=dataclasses.replace(_page(config, scored, rows, first), histories=histories),
+        page=dataclasses.replace(_page(config, scored, rows, first), histories=histories, fooled=fooled),
         episodes={name: values(scored[method], score) for name, method, score in named_rows(config)},
         fingerprints={"train": first.data.train.fingerprint, "test": first.data.known.fingerprint},
         test_evaluations=evaluations,
@@ -251,7 +281,7 @@ def _page(config: Mapping[str, Any], scored: Trials, rows: tuple[Result, ...], f
         chance=0.5,
         results_note=(
             "Intervals are over the trials (Student's t). Of several kinds of unknown images the AUROC is the mean "
-            "over the kinds. The sentence above names the row that is highest on these test images."
+            "over the kinds. Which row is highest in the table says how these test images came out, and chose nothing."
         ),
         scores=score_table(scored),
         kinds=kind_table(scored),
@@ -259,11 +289,17 @@ def _page(config: Mapping[str, Any], scored: Trials, rows: tuple[Result, ...], f
 
 
 def conclusion(rows: Sequence[Result]) -> str:
-    """One sentence on the best row and the first.
+    """One sentence on the compared row, which was named before any was scored, and the one that came out highest.
 
-    >>> conclusion([Result("softmax", 0.97), Result("parts", 0.991)])
-    'Known images score above unknown ones in 99.1 % of pairs by parts, in 97.0 % by softmax.'
+    >>> conclusion([Result("softmax", 0.97), Result("parts", 0.991, reference=True)])
+    'Known images score above unknown ones in 99.1 % of pairs by parts, the compared method, highest in this table.'
+    >>> conclusion([Result("arpl", 0.992), Result("parts", 0.979, reference=True)]).partition("; ")[2]
+    'highest in this table: arpl, 99.2 %.'
     """
-    best = max(rows, key=lambda row: row.value)
-    said = f"Known images score above unknown ones in {100 * best.value:.1f} % of pairs by {best.name}"
-    return f"{said}." if best is rows[0] else f"{said}, in {100 * rows[0].value:.1f} % by {rows[0].name}."
+    compared, best = next(row for row in rows if row.reference), max(rows, key=lambda row: row.value)
+    said = f"Known images score above unknown ones in {100 * compared.value:.1f} % of pairs by {compared.name}"
+    if len(rows) == 1:
+        return f"{said}."
+    if best.value == compared.value:
+        return f"{said}, the compared method, highest in this table."
+    return f"{said}, the compared method; highest in this table: {best.name}, {100 * best.value:.1f} %."

@@ -11,10 +11,12 @@ import numpy as np
 
 from partrep import UserError
 from partrep.data.imageset import ImageSet
+from partrep.report.content import Fooled
 from partrep.tasks import openset
 from partrep.tasks.batches import spaced
 from partrep.tasks.check import check_numbers, trace_stages
-from partrep.tasks.openset_evaluation import Scored, outcome, score
+from partrep.tasks.openset_evaluation import Scored, named_rows, outcome, read, score
+from partrep.tasks.openset_pictures import pictures
 from partrep.tasks.outcome import Outcome, count_test_evaluations
 from partrep.train import sharding
 from partrep.train.logging import read_metrics
@@ -52,14 +54,19 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
     tests = len(config["trials"]) * len(config["compared"]) * (1 + len(first.data.unknown))
     evaluations = count_test_evaluations(workdir, tests)
     scored: dict[str, list[Scored]] = {method: [] for method in config["compared"]}
+    _, compared, by = named_rows(config)[-1]
+    fooled: tuple[Fooled, ...] = ()
     for trial in config["trials"]:
         for method in config["compared"]:
             task = openset.make(config, method, trial)
             state = openset.train(task, workdir / f"{method}-{trial}")
-            scored[method].append(score(task, state.eval_variables))
+            found = read(task, state.eval_variables)
+            scored[method].append(score(task, state.eval_variables, found))
+            if (trial, method) == (config["trials"][0], compared):
+                fooled = pictures(task, state.eval_variables, found, by)
             if sharding.is_writer():
                 print(f"trial {trial}, {method}: {said(config, method, scored[method][-1])}", flush=True)
-    return outcome(config, scored, first, evaluations, histories(config, workdir))
+    return outcome(config, scored, first, evaluations, histories(config, workdir), fooled)
 
 
 def said(config: Mapping[str, Any], method: str, scored: Scored) -> str:

@@ -146,7 +146,10 @@ def made_by(encoder: Encoder) -> dict[str, Any]:
 def index_photos(
     encoder: Encoder, images: pathlib.Path, folder: pathlib.Path, made: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """Indexes the photos of a folder that are not in the index yet; a photo is known by its name.
+    """Indexes the photos of a folder that are not in the index yet, or are no longer what was indexed.
+
+    A photo is known by its name; where its size or time differs from then, it is described again. One that is gone
+    stays in the index.
 
     Returns:
         (file, why) of those that are no photos.
@@ -161,17 +164,39 @@ def index_photos(
             names.append(name)
         else:  # bytes that are no text, which no list of names could hold
             skipped.append((ascii(name), "its name is no printable text"))
+    stamps = {name: stamp(images / name) for name in names}
     with writing(folder, {**made, "images": str(images.resolve())}) as writer:
-        new, start, done = [name for name in names if name not in writer.names], time.monotonic(), 0
-        for first in range(0, len(new), SHARD):
-            read = list(_described(encoder, images, new[first : first + SHARD], skipped))
+        changed = {name for name in names if name in writer.names and writer.stamps[name] != stamps[name]}
+        if changed:
+            writer.drop(changed)
+        missing, start, done = [name for name in names if name not in writer.names], time.monotonic(), 0
+        for first in range(0, len(missing), SHARD):
+            read = list(_described(encoder, images, missing[first : first + SHARD], skipped))
             if read:
-                writer.add([photo.name for photo, _, _ in read], np.stack([row for _, row, _ in read]))
+                found = [photo.name for photo, _, _ in read]
+                writer.add(found, np.stack([row for _, row, _ in read]), [stamps[name] for name in found])
             done += len(read)
             pace = done / max(time.monotonic() - start, 1e-9)
-            print(f"indexed: {done} of {len(new)} photos, {pace:.0f} a second", file=sys.stderr)
-        print(f"{folder}: {len(writer.names)} photos, {done} of them new", flush=True)
+            print(f"indexed: {done} of {len(missing)} photos, {pace:.0f} a second", file=sys.stderr)
+        said = f"{len(writer.names)} photos, {done - len(changed & writer.names)} of them new"
+        said += f", {len(changed)} changed" if changed else ""
+        print(f"{folder}: {said}", flush=True)
     return skipped
+
+
+def stamp(path: pathlib.Path) -> list[int] | None:
+    """Size and time of a file, which tell whether it was changed; None where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def changed_since(index: Index, ids: np.ndarray, images: pathlib.Path) -> list[str]:
+    """The names of the photos at some rows of the index that are no longer what was indexed, or are gone."""
+    rows = np.unique(ids[ids >= 0]).tolist()
+    return [index.names[row] for row in rows if stamp(images / index.names[row]) != index.stamps[row]]
 
 
 def _described(

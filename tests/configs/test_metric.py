@@ -29,16 +29,18 @@ def test_settings_are_those_of_the_functions_but_for_what_is_said():
         assert numbers <= set(settings), name
 
 
-@pytest.mark.parametrize("preset, comparison", [("parts", "joined"), ("joined", "joined"), ("global", "embedding")])
+@pytest.mark.parametrize("preset, comparison", [("parts", "joined"), ("joined", "joined"), ("global", "embedding"), ("dense", "best_match")])
 def test_losses_with_proxies_train_one_vector_an_image(preset, comparison):
     config = metric.get_config(f"{preset},loss=arcface")
     assert config.comparison == comparison
     check_settings(config)
 
 
-def test_dense_has_no_loss_with_proxies():
-    with pytest.raises(partrep.UserError, match="arcface with comparison 'best_match'; expected one of one vector"):
-        check_settings(metric.get_config("dense,loss=arcface"))
+def test_a_loss_with_proxies_cannot_train_aligned_parts():
+    config = metric.get_config("parts,loss=arcface")
+    config.comparison = "aligned"
+    with pytest.raises(partrep.UserError, match="arcface with comparison 'aligned'; expected one of one vector"):
+        check_settings(config)
 
 
 @pytest.mark.parametrize("source", metric.SOURCES)

@@ -69,6 +69,31 @@ def test_what_is_new_is_added_after_a_kill_and_found_again_as_brute_force_finds_
     assert len(lines) == 48
 
 
+def test_a_photo_that_was_changed_under_its_name_is_noticed_and_described_again(trained, indexed, tmp_path, capsys):
+    photos, index = tmp_path / "photos", tmp_path / "index"
+    shutil.copytree(trained.test, photos)
+    run = f"--workdir={trained.workdir}", f"--index={index}"
+    call(*run, f"--images={photos}")
+    names = open_index(index).names
+    before = dict(zip(names, open_index(index).descriptors[0 : len(names)]))
+    one, other, gone = names[0], names[-1], names[1]
+    shutil.copy(photos / other, photos / one)  # another time, and as a rule another size
+    (photos / gone).write_text("no photo any more")
+    capsys.readouterr()
+    call(*run, f"--queries={photos / other}", f"--top={len(names)}")
+    assert f"changed or gone since indexed: {one}, {gone}; expected --images={photos} again" in capsys.readouterr().err
+    call(*run, f"--images={photos}", f"--queries={photos / other}")
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == f"{index}: {len(names) - 1} photos, 0 of them new, 2 changed"
+    assert f"not indexed: {gone}: " in said.err and "changed or gone" not in said.err
+    found = open_index(index)
+    after = dict(zip(found.names, found.descriptors[0 : len(found.names)]))
+    assert set(after) == set(names) - {gone}
+    np.testing.assert_allclose(after[one], before[other], atol=1e-5)
+    assert np.abs(after[one] - before[one]).max() > 0.1
+    assert all(np.array_equal(after[name], before[name]) for name in after if name != one)
+
+
 def test_parts_of_the_page_sum_to_the_similarity_and_a_photo_that_is_gone_has_no_picture(trained, indexed):
     encoder = retrieve_photos.Encoder.of(finished.load(trained.workdir))
     index = open_index(indexed / "index", retrieve_photos.made_by(encoder))

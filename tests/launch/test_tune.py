@@ -8,9 +8,10 @@ import pytest
 
 import partrep
 from configs import classify as presets
+from configs import metric as metric_presets
 from configs import photos
 from launch import runner, tune
-from partrep.tasks import classify, classify_check
+from partrep.tasks import classify, classify_check, metric, metric_check
 
 CLASSIFY = "configs/classify.py"
 
@@ -30,7 +31,7 @@ def tried(monkeypatch):
         made.append((argument, world, tune.named(setting), tuple(overrides)))
         return 0.1 * world + 0.01 * len(made)
 
-    monkeypatch.setattr(tune, "validation_accuracy", accuracy)
+    monkeypatch.setattr(tune, "validation_score", accuracy)
     return made
 
 
@@ -83,7 +84,7 @@ def test_a_search_that_is_cut_off_has_written_what_it_found(tried, tmp_path, mon
         tried.append(1)
         return 0.5
 
-    monkeypatch.setattr(tune, "validation_accuracy", stop)
+    monkeypatch.setattr(tune, "validation_score", stop)
     with pytest.raises(KeyboardInterrupt):
         call(tmp_path)
     saved = json.loads((tmp_path / "found" / "tuned.json").read_text())
@@ -103,8 +104,8 @@ def test_what_is_missing_is_named(tried, tmp_path, argument):
         call(tmp_path, argument)
 
 
-def test_an_unknown_preset_lists_those_with_a_search(tried, tmp_path):
-    with pytest.raises(partrep.UserError, match="unknown preset with a search 'petals'; known: additive, assigned, ca_stream, exclusive"):
+def test_an_unknown_preset_lists_those_of_the_config(tried, tmp_path):
+    with pytest.raises(partrep.UserError, match="unknown preset 'petals'; expected one of landmarks, landmarks_tv"):
         call(tmp_path, "--presets=petals")
 
 
@@ -116,11 +117,25 @@ def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
     monkeypatch.setattr(classify_check, "check_task", lambda task: None)
     runner.parse_flags(tune.FLAGS, ["tune", "--backbone=runs/gap-0-world{world}"])
     setting = list(tune.settings(presets.SEARCH["slots"]))[-1]
-    assert tune.validation_accuracy(f"{CLASSIFY}:slots,smoke", "data.world", 7, setting, ["--config.seed=2"]) == 0.25
+    assert tune.validation_score(f"{CLASSIFY}:slots,smoke", "data.world", 7, setting, ["--config.seed=2"]) == 0.25
     config = seen["config"]
     assert (config.data.world, config.seed, config.backbone_from) == (7, 2, "runs/gap-0-world7")
     assert (config.losses.spread, config.stages.joint.optimizer.learning_rate) == (0.5, 2e-2)
     assert seen["workdir"] is None
+
+
+def test_metric_learning_is_tuned_by_map_at_r_with_one_search_for_all_presets(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(metric, "make", lambda config: seen.setdefault("config", config))
+    monkeypatch.setattr(metric, "train", lambda task, workdir: None)
+    monkeypatch.setattr(metric, "validate", lambda task, state: {"validation/map@r": 0.125})
+    monkeypatch.setattr(metric_check, "check_task", lambda task: None)
+    runner.parse_flags(tune.FLAGS, ["tune", "--config=configs/metric.py:smoke"])
+    tried = list(tune.tried_of(metric_presets.SEARCH, "dense"))
+    assert tried == list(tune.tried_of(metric_presets.SEARCH, "parts")) == list(tune.settings(metric_presets.SEARCH["birds"]))
+    assert tune.validation_score("configs/metric.py:dense,smoke", "data.world", 1, tried[0], []) == 0.125
+    assert seen["config"].data.world == 1 and seen["config"].stages.metric.optimizer.learning_rate == 2e-3
+    assert runner.parse_config("configs/fewshot.py:smoke").task not in tune.SCORES
 
 
 def test_photos_are_tuned_by_seed_on_photos_that_are_not_trained_on(monkeypatch):
@@ -133,7 +148,7 @@ def test_photos_are_tuned_by_seed_on_photos_that_are_not_trained_on(monkeypatch)
     config = runner.load_config("configs/photos.py:linear,smoke,fit=all")
     assert tune.repeated(config) == ("seed", [3, 4])
     setting = next(tune.settings(photos.SEARCH["linear"]))
-    assert tune.validation_accuracy("configs/photos.py:linear,smoke,fit=all", "seed", 3, setting, []) == 0.5
+    assert tune.validation_score("configs/photos.py:linear,smoke,fit=all", "seed", 3, setting, []) == 0.5
     assert (seen["config"].data.fit, seen["config"].seed) == ("part", 3)
     runner.parse_flags(tune.FLAGS, ["tune", "--worlds=0,1"])
     with pytest.raises(partrep.UserError, match="--worlds with photos; expected --seeds"):

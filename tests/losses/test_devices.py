@@ -8,7 +8,7 @@ SCRIPT = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from partrep.losses import alignment, class_orthonormality, cluster, group_dro, reciprocal_points, recombination, separation, tanh_presence, wrong_class_l1
-from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple
+from partrep.losses import arcface, centre_spread, cosface, histogram_ap, normalised_softmax, proxy_anchor, proxy_nca, smooth_ap, soft_triple, superfeature_contrastive
 from partrep.losses.reduction import mean_where
 from partrep.parts import push
 from partrep.losses import aligned_cosine, circle, contrastive, multi_similarity, nt_xent, supervised_contrastive, triplet
@@ -49,6 +49,7 @@ def losses(params, b):
         "smooth_ap in blocks": smooth_ap(params["kernel"].sum() + d, b["labels"], 0.1, where, block=3),
         "histogram_ap": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where),
         "histogram_ap in blocks": histogram_ap(params["kernel"].sum() + d, b["labels"], where=where, block=3),
+        "superfeature_contrastive in blocks": superfeature_contrastive(b["features"].reshape(8, 4, 3) + p[0, :3], b["labels"] % 2, where=where, block=4),
         "class_orthonormality": class_orthonormality(params["prototypes"], 5),
     }
 

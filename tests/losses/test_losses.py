@@ -48,6 +48,7 @@ INPUTS = {
     "smooth_ap": (VECTORS, LABELS),
     "soft_triple": (VECTORS, jnp.ones((2, 3, 4), jnp.bfloat16), LABELS),
     "softmax_cross_entropy": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 1])),
+    "superfeature_contrastive": (jnp.ones((2, 3, 4), jnp.bfloat16), jnp.array([0, 0])),
     "total_correlation": (jnp.ones((2, 4), jnp.bfloat16),) * 3,
     "class_orthonormality": (jnp.ones((4, 3), jnp.bfloat16), 2),
     "separation": (jnp.ones((2, 4), jnp.bfloat16), jnp.array([0, 0, 1, 1]), jnp.array([0, 1])),

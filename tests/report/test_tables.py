@@ -60,3 +60,8 @@ def test_long_names_are_cut_to_the_width():
     table = format_table(rows, width=80)
     assert "y…" in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_further_settings_are_columns_without_intervals():
+    rows = [Result("a", 0.5, further={"R@1": (0.625, 0.5, 0.75)}), Result("b", 0.25)]
+    assert [line.split()[-1] for line in format_table(rows).splitlines() if line[0] != "-"] == ["R@1", "62.5", "–"]

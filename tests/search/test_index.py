@@ -88,8 +88,40 @@ def test_an_index_of_another_version_is_refused(tmp_path):
     fill(tmp_path, 4)
     found = json.loads((tmp_path / "manifest.json").read_text()) | {"version": 0}
     (tmp_path / "manifest.json").write_text(json.dumps(found | {"sha256": digest_record(found)}))
-    with pytest.raises(UserError, match="of version 0; expected 1"):
+    with pytest.raises(UserError, match="of version 0; expected 2: remove"):
         open_index(tmp_path)
+
+
+def test_names_that_are_dropped_are_gone_and_may_come_again(tmp_path):
+    fill(tmp_path, 4, 5, 10)
+    with writing(tmp_path, MADE_BY) as writer:
+        writer.drop({"photo 1", "photo 4", "photo 9", "unknown"})
+        left = [0, 2, 3, 5, 6, 7, 8]
+        assert writer.names == {NAMES[i] for i in left}
+        found = open_index(tmp_path, MADE_BY)
+        assert found.names == tuple(NAMES[i] for i in left) and found.shards == ("00003", "00004")
+        np.testing.assert_array_equal(found.descriptors[0:7], ROWS[left])
+        writer.add(["photo 4", "photo 1"], ROWS[[1, 4]], [[7, 8], None])
+    with writing(tmp_path, MADE_BY) as writer:
+        files = sorted(path.name for path in tmp_path.iterdir() if path.name[0].isdigit())
+        assert files == [f"{shard}.{kind}" for shard in ("00003", "00004", "00005") for kind in ("json", "npy")]
+        assert writer.stamps["photo 4"] == [7, 8] and writer.stamps["photo 1"] is writer.stamps["photo 0"] is None
+    found = open_index(tmp_path, MADE_BY)
+    assert found.names == (*(NAMES[i] for i in left), "photo 4", "photo 1")
+    assert found.stamps == (None,) * 7 + ([7, 8], None)
+    np.testing.assert_array_equal(found.descriptors[7:9], ROWS[[1, 4]])
+
+
+def test_a_full_disk_while_dropping_keeps_what_is_there(tmp_path, monkeypatch):
+    fill(tmp_path, 4, 10)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(index_file.np, "save", full)
+    with pytest.raises(UserError, match="no space left on the disk"), writing(tmp_path, MADE_BY) as writer:
+        writer.drop({"photo 1"})
+    assert open_index(tmp_path).names == tuple(NAMES)
 
 
 def test_a_second_writer_is_refused_and_readers_are_not(tmp_path):

@@ -53,7 +53,7 @@ def make(argument: str, **changes) -> metric.Metric:
 
 @pytest.fixture(scope="module")
 def parts(hasty) -> metric.Metric:
-    return make("parts", steps=30)
+    return make("parts,loss=multi_similarity", steps=30)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def outcome(parts):
     state = metric.train(parts, None)
     told = []
     found = evaluate(parts, state.eval_variables, lambda count: told.append(count) or count)
-    assert told == [found.test_evaluations] == [6]
+    assert told == [found.test_evaluations] == [7]
     return found, state
 
 
@@ -70,11 +70,14 @@ def test_colours_of_new_classes_find_their_like(outcome):
     results = found.results
     assert results["novel/aligned/recall@1"] > 0.8 and results["novel/aligned/map@r"] > 0.6
     assert 0 <= results["novel/nmi"] <= 1 and found.measure == "MAP@R"
-    assert [row.name for row in found.rows] == ["aligned", "joined", "embedding", "pooled", UNTRAINED, CHANCE]
+    assert [row.name for row in found.rows] == ["aligned", "joined", "reciprocal", "embedding", "pooled", UNTRAINED, CHANCE]
     assert found.page.matches and found.page.chance == pytest.approx(results["novel/any_order/map@r"])
     # Of 14 others, 4 are of the class: by chance each rank is one of them with probability 4/14.
     assert results["novel/any_order/recall@1"] == pytest.approx(4 / 14)
-    assert set(found.episodes) == {row.name for row in found.rows} and len(found.episodes["aligned"]) == 3
+    further = {f"{row.name} (R@{rank})" for row in found.rows for rank in (1, 2, 4, 8)}
+    assert set(found.episodes) == {row.name for row in found.rows} | further and len(found.episodes["aligned"]) == 3
+    assert found.rows[0].further["R@1"][0] == pytest.approx(results["novel/aligned/recall@1"])
+    assert found.episodes["aligned (R@2)"].mean() == pytest.approx(results["novel/aligned/recall@2"])  # of equal classes
     assert results["novel/aligned_minus_embedding"] == pytest.approx(
         results["novel/aligned/map@r"] - results["novel/embedding/map@r"]
     )
@@ -182,8 +185,9 @@ def test_too_few_images_to_search_are_found_before_training(parts):
 
 
 def test_dense_cells_are_compared_by_their_best_match():
-    task = make("dense")
+    task = make("dense")  # by default their mean is compared with proxies of the classes
     check_task(task)
-    _, _, _, terms, _ = step(task)
+    params, _, _, terms, _ = step(task)
+    assert params["proxies"].shape == (3, 16)
     assert np.isfinite(float(terms["metric"][0])) and task.comparison is COMPARISONS["best_match"]
     assert task.comparison.similarity((jnp.ones((1, 4, 3)), jnp.ones((1, 4))), (jnp.ones((2, 4, 3)), jnp.ones((2, 4)))).shape == (1, 2)

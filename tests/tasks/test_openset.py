@@ -13,9 +13,10 @@ from partrep.data.source import ArraySource
 from partrep.losses import reciprocal_points, softmax_cross_entropy
 from partrep.models.generative_discriminative import Compared
 from partrep.models.outputs import PartOutputs
-from partrep.tasks import openset, openset_evaluation, openset_run
+from partrep.tasks import openset, openset_evaluation, openset_pictures, openset_run
 from partrep.tasks.openset_evaluation import Scored
 
+pytestmark = pytest.mark.usefixtures("hasty")
 SCORES = ("maximum_probability", "maximum_logit", "energy", "openmax")
 
 
@@ -96,6 +97,25 @@ def test_rows_are_means_over_the_trials_compared_with_the_last():
     kinds = openset_evaluation.kind_table(trials)
     assert kinds.columns == ("far", "near", "part named")
     assert len(openset_evaluation.score_table(trials).rows) == 8
+
+
+@pytest.mark.parametrize("method", ["softmax", "parts"])
+def test_pictures_are_those_that_the_score_gets_most_wrong(task, method, monkeypatch):
+    made = task(method)
+    scores = {"known": np.arange(12.0), UNKNOWN: 5.5 + np.array([3.0, -9, 1, 0, -8, -7, 2, -6, -5, -4, 5, -3])}
+    logits = {name: -np.abs(np.arange(6) - (values.astype(int) % 6)[:, None]) for name, values in scores.items()}
+    read = openset_evaluation.Read(logits, None, 3)
+    monkeypatch.setattr(openset_evaluation.Read, "scores", lambda self, name: scores)
+    monkeypatch.setattr(openset_pictures, "SHOWN", 2)
+    unknown, known = openset_pictures.pictures(made, made.init(jax.random.key(0)), read, "maximum_logit")
+    images = [made.data.unknown[UNKNOWN].load(np.array([10, 0]))["image"], made.data.known.load(np.array([0, 1]))["image"]]
+    for group, wanted, truths in ((unknown, images[0], "ea"), (known, images[1], "ab")):
+        assert [one.truth for one in group.images] == list(truths)
+        np.testing.assert_allclose([one.image for one in group.images], 1 - wanted / 255, atol=1e-6)  # ink is 1
+        assert all((one.part is None) == (method == "softmax") for one in group.images)
+    assert [one.taken for one in unknown.images] == ["e", "c"] and [one.taken for one in known.images] == ["a", "b"]
+    assert [one.said for one in unknown.images] == [f"{n} % of the known images score lower" for n in (92, 75)]
+    assert [one.said for one in known.images] == [f"{n} % of the unknown images score higher" for n in (67, 58)]
 
 
 def test_one_trial_has_no_interval():

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep import UserError
-from partrep.models.heads.linear import unit
+from partrep.directions import unit
 from partrep.models.local import Local
 
 Params = dict[str, Any]

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from partrep.directions import unit
 from partrep.models.heads.attention import Attention
 from partrep.models.heads.autoencoders import Autoencoders
 from partrep.models.heads.mlp import Mlp
@@ -18,16 +19,6 @@ from partrep.models.heads.reciprocal import Reciprocal
 from partrep.models.heads.scores import ClassTied, NonNegative
 
 _INIT = nn.initializers.lecun_normal()
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Scales f32 vectors to length one along the last axis; zero stays zero, with a finite gradient.
-
-    >>> unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
-    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
-    """
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
 class Linear(nn.Module):
