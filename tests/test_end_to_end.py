@@ -141,6 +141,16 @@ def test_metric(preset, tmp_path, monkeypatch, capsys, hasty):
     assert drawn == (preset in ("parts", "joined"))
 
 
+def test_retrieval(tmp_path, monkeypatch, capsys, hasty):
+    printed = launch(monkeypatch, capsys, "--config=configs/retrieval.py:regions,smoke", f"--workdir={tmp_path}")
+    check_run(tmp_path, printed)
+    results, _ = numbers(tmp_path)
+    assert 0 <= results["novel/descriptor/map@r"] <= results["novel/descriptor/recall@8"] <= 1
+    assert results["novel/class_alone/map@r"] == pytest.approx(1 / 3)  # one other image of the bird, two of its like
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "retrieval report" in page and "other pairs of different parts" in page
+
+
 CLASSIFIERS = [  # argument, level of explanation, what is shown beside the scores
     ("landmarks,bottleneck=binary", 1, ("audit", "predictions")),
     ("landmarks_tv,bottleneck=generative", 2, ()),

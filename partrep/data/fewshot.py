@@ -13,6 +13,7 @@ from partrep import UserError, lookup
 from partrep.data import birds, imageset
 from partrep.data.folder import FolderSource
 from partrep.data.imageset import ImageSet
+from partrep.data.individuals import of_individuals
 from partrep.data.omniglot import FILES, Omniglot
 from partrep.data.source import ArraySource, split_groups
 from partrep.data.tfds import TfdsSource
@@ -46,7 +47,7 @@ class FewshotData:
 
 
 def load(settings: Mapping[str, Any]) -> FewshotData:
-    """The data named by `settings.name`: birds, omniglot, vinyals, folder or tfds."""
+    """The data named by `settings.name`: birds, individuals, omniglot, vinyals, alphabets, folder or tfds."""
     return lookup(SOURCES, settings["name"], "few-shot data")(settings)
 
 
@@ -58,6 +59,20 @@ def _birds(settings: Mapping[str, Any]) -> FewshotData:
         held_out=imageset.of_birds(world, "base", "validation", size),
         validation=imageset.of_birds(world, "validation", "validation", size),
         novel=imageset.of_birds(world, "novel", "test", size),
+        channels=3,
+    )
+
+
+def _individuals(settings: Mapping[str, Any]) -> FewshotData:
+    """Birds as individuals, of disjoint classes: `each` birds of a class in training, validation and test."""
+    world = birds.World(settings["world"], settings["level"])
+    train, validation, test = settings["each"]
+    images, size = settings["images"], settings["size"]
+    return FewshotData(
+        train=of_individuals(world, "base", "train", train, images, size),
+        held_out=of_individuals(world, "base", "validation", validation, images, size),
+        validation=of_individuals(world, "validation", "validation", validation, images, size),
+        novel=of_individuals(world, "novel", "test", test, images, size),
         channels=3,
     )
 
@@ -168,6 +183,7 @@ SOURCES = {
     "alphabets": _alphabets,
     "birds": _birds,
     "folder": _folder,
+    "individuals": _individuals,
     "omniglot": _omniglot,
     "tfds": _tfds,
     "vinyals": _vinyals,

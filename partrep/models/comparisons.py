@@ -35,6 +35,7 @@ class Comparison:
         shares: of what was kept of n images and of n others, f32 [n,K]: what each part adds to the similarity of each
             image and its other; None where the similarity is no sum over aligned parts.
         about: what it is, in words.
+        terms: of the same as `shares`, further addends of each similarity by name, f32 [n]; None where there are none.
     """
 
     keep: Callable[[PartOutputs], Kept]
@@ -42,6 +43,7 @@ class Comparison:
     vector: Callable[[Kept], jax.Array]
     shares: Callable[[Kept, Kept], jax.Array] | None
     about: str
+    terms: Callable[[Kept, Kept], dict[str, jax.Array]] | None = None
 
 
 def aligned_shares(first: Kept, second: Kept) -> jax.Array:

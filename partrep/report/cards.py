@@ -8,13 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from partrep.report import drawings, figures, pictures
-from partrep.report.content import EpisodePicture, Misjudged, Painting, PartGallery, Words
+from partrep.report.content import OTHER_PAIRS, EpisodePicture, Misjudged, Painting, PartGallery, Words
 from partrep.report.palette import ink_on, part_colour
 
 MOST_ROWS = 12  # parts listed one by one; with more, those that count least share a row
 MOST_CARDS = 16  # parts shown in the gallery
 CROPS = 6
 UNCREDITED = "not credited to parts"
+REMAINDERS = (UNCREDITED, OTHER_PAIRS)  # addends of much at once, without a bar: it would dwarf the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +165,13 @@ class _Addends:
     def rows(self, listed: tuple[int, ...], seen: set[int], part_names: tuple[str, ...]) -> tuple[Row, ...]:
         """A row for each listed part, one for the parts not listed, one for each term."""
         rest = [k for k in range(self.parts) if k not in listed]
-        drawn = [*listed, *(self.parts + i for i, name in enumerate(self.names) if name != UNCREDITED)]
+        drawn = [*listed, *(self.parts + i for i, name in enumerate(self.names) if name not in REMAINDERS)]
         axis = figures.contribution_axis(np.concatenate([self.mine[drawn], self.other[drawn]]))
         rows = [self._row([k], part_label(k, part_names), axis, k, k in seen) for k in listed]
         # What is no single part or term has no bar: it would dwarf the others.
         rows += [self._row(rest, f"{len(rest)} other parts")] if rest else []
         for i, name in enumerate(self.names):
-            rows.append(self._row([self.parts + i], name, None if name == UNCREDITED else axis))
+            rows.append(self._row([self.parts + i], name, None if name in REMAINDERS else axis))
         return tuple(rows)
 
     def _row(

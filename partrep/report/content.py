@@ -127,6 +127,9 @@ class Words:
     score: str = "logit"
 
 
+OTHER_PAIRS = "other pairs of different parts"
+"""The addend of all pairs of parts that are not named one by one."""
+
 FOUND = Words("found first", "of its class", "similarity")
 """Of a query beside the images that it finds."""
 
@@ -323,9 +326,13 @@ class MetricPage(RunPage):
 
     Attributes:
         matches: queries drawn beside the images that they find; `failures` are those whose first is of another class.
+        heading: what kind of report it is.
+        sought: what images of the same one are to find each other.
     """
 
     matches: tuple[EpisodePicture, ...] = ()
+    heading: str = "metric learning report"
+    sought: str = "class"
 
 
 @dataclasses.dataclass(frozen=True)

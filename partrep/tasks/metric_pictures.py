@@ -57,7 +57,9 @@ def picture(
     images = sampled.images
     maps = sampled.at(np.concatenate([[query], found]))
     first = jax.tree.map(lambda x: np.repeat(x[[query]], len(found), 0), kept)
-    shares = np.asarray(comparison.shares(first, jax.tree.map(lambda x: x[found], kept)))
+    others = jax.tree.map(lambda x: x[found], kept)
+    shares = np.asarray(comparison.shares(first, others))
+    terms = {name: np.asarray(term) for name, term in (comparison.terms or _none)(first, others).items()}
     names = [images.names[c] if images.names else f"class {c + 1}" for c in images.labels[found]]
     right = images.labels[found] == images.labels[query]
     return EpisodePicture(
@@ -65,9 +67,15 @@ def picture(
         query=maps["image"][0],
         support_assignment=maps["assignment"][1:],
         query_assignment=maps["assignment"][0],
-        logits=shares.sum(1),
+        logits=shares.sum(1) + sum(terms.values()),
         label=int(right.argmax()),
         contributions=shares,
+        terms=terms,
         class_names=tuple(names),
         words=FOUND,
     )
+
+
+def _none(first: Kept, second: Kept) -> dict[str, jax.Array]:
+    """The further addends of a similarity that has none."""
+    return {}

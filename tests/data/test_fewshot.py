@@ -36,7 +36,7 @@ def test_too_few_classes(tmp_path):
 
 
 def test_unknown_source():
-    with pytest.raises(UserError, match="unknown few-shot data 'bird'.*birds, folder, omniglot, tfds"):
+    with pytest.raises(UserError, match="unknown few-shot data 'bird'.*birds, folder, individuals, omniglot, tfds"):
         fewshot.load({"name": "bird"})
 
 

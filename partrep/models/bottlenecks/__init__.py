@@ -11,6 +11,7 @@ from partrep.models.bottlenecks.binary import Binary, bernoulli_bits, gumbel_bit
 from partrep.models.bottlenecks.disentangled import Disentangled
 from partrep.models.bottlenecks.identity import Identity
 from partrep.models.bottlenecks.standardised import Standardised
+from partrep.models.bottlenecks.whitened import Whitened
 
 __all__ = [
     "BOTTLENECKS",
@@ -18,6 +19,7 @@ __all__ = [
     "Disentangled",
     "Identity",
     "Standardised",
+    "Whitened",
     "bernoulli_bits",
     "gumbel_bits",
     "sign",
@@ -29,4 +31,5 @@ BOTTLENECKS = {
     "disentangled": Disentangled,
     "identity": Identity,
     "standardised": Standardised,
+    "whitened": Whitened,
 }

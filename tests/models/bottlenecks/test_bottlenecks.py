@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from partrep.models.bottlenecks import BOTTLENECKS, Binary, Disentangled, Identity, Standardised
+from partrep.models.bottlenecks import BOTTLENECKS, Binary, Disentangled, Identity, Standardised, Whitened
 
 
 def test_table_names_the_modules():
@@ -12,6 +12,7 @@ def test_table_names_the_modules():
         "disentangled": Disentangled,
         "identity": Identity,
         "standardised": Standardised,
+        "whitened": Whitened,
     }
 
 

@@ -1,0 +1,33 @@
+"""The retrieval task from end to end: make, check, train, evaluate."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from partrep.tasks import metric, retrieval, retrieval_revisited, retrieval_revisited_evaluation
+from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
+from partrep.tasks.retrieval_check import check_settings, check_task
+from partrep.tasks.retrieval_evaluation import evaluate
+
+
+def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
+    """Reads the data, builds the model and raises what is wrong with them; writes nothing.
+
+    Returns the function that trains in a workdir and evaluates.
+    """
+    if config["data"]["name"] == "revisited":
+        return functools.partial(retrieval_revisited_evaluation.evaluate, retrieval_revisited.make(config))
+    check_settings(config)
+    task = retrieval.make(config)
+    check_task(task)
+    return functools.partial(run, task)
+
+
+def run(task: retrieval.Retrieval, workdir: pathlib.Path) -> Outcome:
+    """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
+    state = metric.train(task, workdir)
+    count = functools.partial(count_test_evaluations, workdir)
+    return evaluate(task, best_variables(workdir, state), count)
