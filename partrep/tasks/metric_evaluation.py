@@ -75,16 +75,16 @@ def evaluate(task: Metric, variables: Tree, count: Callable[[int], int]) -> Outc
     values = {name.replace("_", " "): scored(images, name, kept[name]) for name in names}
     values[UNTRAINED] = scored(images, names[0], before[names[0]])
     values[CHANCE] = retrieval_values(lambda rows: np.zeros((len(rows), len(images))), images.labels, k=RANKS)
-    rows = result_rows(images, values)
+    rows = result_rows(images.labels, values, NOTES)
     clusters = cluster_nmi(task, images, names[0], kept[names[0]])
     sampled = Sampled(task, variables, images)
     known = images.truth is not None and parts > 1
     discovery = discovery_scores(Sampled(task, variables, task.data.held_out), sampled) if known else {}
     return Outcome(
-        results=flat(images, values, discovery) | {"novel/nmi": clusters},
+        results=flat(images.labels, values) | {"novel/nmi": clusters} | flat_discovery(discovery),
         rows=rows,
         page=_page(task, rows, sampled, names[0], kept[names[0]], discovery, clusters),
-        episodes=of_classes(images, values),
+        episodes=of_groups(images.labels, values),
         fingerprints={"train": task.data.train.fingerprint, "novel": images.fingerprint},
         test_evaluations=evaluations,
         measure=MEASURE,
@@ -96,32 +96,32 @@ def scored(images: ImageSet, name: str, kept: Kept) -> Values:
     return retrieval_values(block_function(COMPARISONS[name], kept), images.labels, k=RANKS)
 
 
-def by_class(images: ImageSet, values: Values) -> dict[str, np.ndarray]:
-    """The mean of each metric over the queries of each class, f64 [C]."""
-    labels = np.unique(images.labels[values["query"]], return_inverse=True)[1]
+def by_group(groups: np.ndarray, values: Values) -> dict[str, np.ndarray]:
+    """The mean of each metric over the queries of each group, f64 [G]; `groups` int [N], of all images."""
+    labels = np.unique(groups[values["query"]], return_inverse=True)[1]
     count = np.bincount(labels)
     metrics = {name: value for name, value in values.items() if name not in ("query", "relevant")}
     return {name: np.bincount(labels, value) / count for name, value in metrics.items()}
 
 
-def of_classes(images: ImageSet, values: Mapping[str, Values]) -> dict[str, np.ndarray]:
-    """MAP@R and the recalls of each class under the names of the rows and of their further settings, f64 [C]."""
+def of_groups(groups: np.ndarray, values: Mapping[str, Values]) -> dict[str, np.ndarray]:
+    """MAP@R and the recalls of each group under the names of the rows and of their further settings, f64 [G]."""
     made: dict[str, np.ndarray] = {}
     for name, found in values.items():
-        means = by_class(images, found)
+        means = by_group(groups, found)
         made[name] = means["map@r"]
         made |= {Result.further_name(name, heading): means[metric] for heading, metric in RECALLS.items()}
     return made
 
 
-def interval(images: ImageSet, values: Values, metric: str, other: Values | None = None) -> Interval:
-    """The mean of a metric over queries, or of its difference to another's, with its interval over classes."""
+def interval(groups: np.ndarray, values: Values, metric: str, other: Values | None = None) -> Interval:
+    """The mean of a metric over queries, or of its difference to another's, with its interval over groups of images."""
     measured = values[metric] if other is None else values[metric] - other[metric]
-    return bootstrap_interval(measured, images.labels[values["query"]])
+    return bootstrap_interval(measured, groups[values["query"]])
 
 
-def result_rows(images: ImageSet, values: Mapping[str, Values]) -> tuple[Result, ...]:
-    """One row a comparison; the others carry the trained one's paired difference to them."""
+def result_rows(groups: np.ndarray, values: Mapping[str, Values], notes: Mapping[str, str]) -> tuple[Result, ...]:
+    """One row a comparison; the others carry the paired difference of the first to them."""
     main = next(iter(values))
     rows = []
     for name, found in values.items():
@@ -129,13 +129,13 @@ def result_rows(images: ImageSet, values: Mapping[str, Values]) -> tuple[Result,
         rows.append(
             Result.measured(
                 name,
-                interval(images, found, "map@r"),
-                None if other is None else interval(images, values[main], "map@r", other),
-                note=NOTES[name],
+                interval(groups, found, "map@r"),
+                None if other is None else interval(groups, values[main], "map@r", other),
+                note=notes[name],
                 reference=name == main,
-                further={heading: interval(images, found, metric) for heading, metric in RECALLS.items()},
+                further={heading: interval(groups, found, metric) for heading, metric in RECALLS.items()},
                 further_differences={
-                    heading: interval(images, values[main], metric, other)
+                    heading: interval(groups, values[main], metric, other)
                     for heading, metric in RECALLS.items()
                     if other is not None
                 },
@@ -153,22 +153,23 @@ def cluster_nmi(task: Metric, images: ImageSet, name: str, kept: Kept) -> float:
     return float(nmi(contingency_table(images.labels, nearest, (images.classes, images.classes))))
 
 
-def flat(
-    images: ImageSet, values: Mapping[str, Values], discovery: Mapping[str, Mapping[str, float]]
-) -> dict[str, float]:
-    """`{name: number}` of everything measured."""
+def flat(groups: np.ndarray, values: Mapping[str, Values]) -> dict[str, float]:
+    """`{name: number}` of every comparison."""
     made: dict[str, float] = {}
     main = next(iter(values))
     for name, found in values.items():
-        made |= with_interval(f"novel/{slug(name)}/map@r", interval(images, found, "map@r"))
+        made |= with_interval(f"novel/{slug(name)}/map@r", interval(groups, found, "map@r"))
         for metric in ("r_precision", *(f"recall@{rank}" for rank in RANKS)):
             made[f"novel/{slug(name)}/{metric}"] = float(found[metric].mean())
         if name != main:
-            difference = interval(images, values[main], "map@r", found)
+            difference = interval(groups, values[main], "map@r", found)
             made |= with_interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
-    for method, table in discovery.items():
-        made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
     return made
+
+
+def flat_discovery(discovery: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """`{name: number}` of how well each method found the true parts."""
+    return {f"discovery/{method}/{name}": value for method, table in discovery.items() for name, value in table.items()}
 
 
 def _page(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from partrep.data.imageset import ImageSet
-from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.metrics.retrieval import retrieval_values
 from partrep.report.content import MetricPage, Result
 from partrep.search import ranking
@@ -19,8 +18,8 @@ from partrep.search.ranking import Ranking, Searched
 from partrep.search.whitening import Whitening, learned_whitening, pca_whitening
 from partrep.tasks.batches import spaced
 from partrep.tasks.metric import RANKS
-from partrep.tasks.metric_evaluation import CHANCE, MEASURE, UNTRAINED, Values
-from partrep.tasks.outcome import Outcome, compared, slug, with_interval
+from partrep.tasks.metric_evaluation import CHANCE, MEASURE, UNTRAINED, Values, flat, of_groups, result_rows
+from partrep.tasks.outcome import Outcome, compared, slug
 from partrep.tasks.retrieval import Retrieval, described, descriptor, regions_of
 from partrep.tasks.retrieval_pictures import Drawn, drawn
 from partrep.train import sharding
@@ -92,12 +91,13 @@ def evaluate(task: Retrieval, variables: Tree, count: Callable[[int], int]) -> O
     kept = regions_of(task, variables, images)
     descriptors = descriptor(kept)
     found = dict(searched_by_all(task, variables, images, descriptors, chosen))
-    rows = result_rows(images, found)
+    groups, values = groups_of(images), {name: one.values for name, one in found.items()}
+    rows = result_rows(groups, values, {name: one.note for name, one in found.items()})
     return Outcome(
-        results={**flat(images, found), **chosen.scores},
+        results={**flat(groups, values), **chosen.scores},
         rows=rows,
         page=_page(task, rows, drawn(task, variables, images, kept)),
-        episodes={name: by_group(images, one.values)["map@r"] for name, one in found.items()},
+        episodes=of_groups(groups, values),
         fingerprints={"train": task.data.train.fingerprint, "novel": images.fingerprint},
         test_evaluations=evaluations,
         measure=MEASURE,
@@ -233,49 +233,6 @@ def groups_of(images: ImageSet) -> np.ndarray:
     return images.labels if images.groups is None else images.groups
 
 
-def by_group(images: ImageSet, values: Values) -> dict[str, np.ndarray]:
-    """The mean of each metric over the queries of each group, f64 [G]."""
-    groups = np.unique(groups_of(images)[values["query"]], return_inverse=True)[1]
-    size = np.bincount(groups)
-    metrics = {name: value for name, value in values.items() if name not in ("query", "relevant")}
-    return {name: np.bincount(groups, value) / size for name, value in metrics.items()}
-
-
-def interval(images: ImageSet, values: Values, other: Values | None = None) -> Interval:
-    """The mean of MAP@R over queries, or of its difference to another's, with its interval over groups."""
-    measured = values["map@r"] if other is None else values["map@r"] - other["map@r"]
-    return bootstrap_interval(measured, groups_of(images)[values["query"]])
-
-
-def result_rows(images: ImageSet, found: Mapping[str, Found]) -> tuple[Result, ...]:
-    """One row a way to search; the others carry the paired difference of the plain descriptor to them."""
-    main = found[DESCRIPTOR].values
-    return tuple(
-        Result.measured(
-            name,
-            interval(images, one.values),
-            None if name == DESCRIPTOR else interval(images, main, one.values),
-            note=one.note,
-            reference=name == DESCRIPTOR,
-            details={f"R@{rank}": f"{100 * one.values[f'recall@{rank}'].mean():.1f}" for rank in RANKS},
-        )
-        for name, one in found.items()
-    )
-
-
-def flat(images: ImageSet, found: Mapping[str, Found]) -> dict[str, float]:
-    """`{name: number}` of everything measured."""
-    made: dict[str, float] = {}
-    main = found[DESCRIPTOR].values
-    for name, one in found.items():
-        made |= with_interval(f"novel/{slug(name)}/map@r", interval(images, one.values))
-        for metric in ("r_precision", *(f"recall@{rank}" for rank in RANKS)):
-            made[f"novel/{slug(name)}/{metric}"] = float(one.values[metric].mean())
-        if name != DESCRIPTOR:
-            made |= with_interval(f"novel/{DESCRIPTOR}_minus_{slug(name)}", interval(images, main, one.values))
-    return made
-
-
 def _page(task: Retrieval, rows: tuple[Result, ...], found: Drawn) -> MetricPage:
     images = task.data.novel
     assert images is not None
@@ -306,9 +263,9 @@ def conclusion(rows: tuple[Result, ...]) -> str:
     main, *others = rows
     best = max((row for row in others if row.name not in (UNTRAINED, CHANCE, CLASS)), key=lambda row: row.value)
     assert best.difference_interval is not None
-    low, high = best.difference_interval
+    first = main.further["R@1"][0]
     return (
-        f"By one descriptor an image ({main.note}), {main.details['R@1']} % of the queries find the same thing first; "
+        f"By one descriptor an image ({main.note}), {100 * first:.1f} % of the queries find the same thing first; "
         f"MAP@R is {100 * main.value:.1f}. The best further step, {best.name}, has {100 * best.value:.1f}: the plain "
-        f"descriptor is {compared((low, high))} it."
+        f"descriptor is {compared(best.difference_interval)} it."
     )
