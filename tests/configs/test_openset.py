@@ -42,5 +42,6 @@ def test_what_methods_name_exists_and_their_backbone_is_the_same(preset):
     for own in methods.values():
         build(own.model.to_dict(), classes=6)
         assert own.model.backbone == methods.softmax.model.backbone
-    assert methods.arpl.objective == "arpl" and methods.parts.model.head.name == "autoencoders"
+    objective = {"autoencoders": "reconstruction", "concat": "cross_entropy"}[methods.parts.model.head.name]
+    assert methods.arpl.objective == "arpl" and methods.parts.objective == objective
     assert not methods.softmax.warp and "autoencoder" in methods.generative_discriminative
