@@ -143,9 +143,10 @@ def _global(config: ConfigDict) -> None:
 
 
 def _dense(config: ConfigDict) -> None:
+    """Cells with vectors as long as that of `global`, as what proxies train is their mean."""
     _without_parts(config, name="locations", cells=CELLS[config.data.name])
     config.comparison = "best_match"
-    config.model.bottleneck = dict(name="standardised", width=WIDTHS[config.data.name], shared=True)
+    config.model.bottleneck = dict(name="standardised", width=8 * WIDTHS[config.data.name], shared=True)
 
 
 def _without_parts(config: ConfigDict, **method: Any) -> None:

@@ -53,7 +53,7 @@ def test_presets_have_one_budget_and_codes_of_one_length(source):
         stage, other = config.stages.metric, first.stages.metric
         assert (stage.steps, stage.classes, stage.examples) == (other.steps, other.classes, other.examples)
         assert config.model.get("backbone") == first.model.get("backbone")
-    assert made["global"].model.bottleneck.width == 8 * first.model.bottleneck.width == 8 * made["dense"].model.bottleneck.width
+    assert made["global"].model.bottleneck.width == 8 * first.model.bottleneck.width == made["dense"].model.bottleneck.width
 
 
 def test_proxies_learn_fast_where_there_are_some():

@@ -188,6 +188,6 @@ def test_dense_cells_are_compared_by_their_best_match():
     task = make("dense")  # by default their mean is compared with proxies of the classes
     check_task(task)
     params, _, _, terms, _ = step(task)
-    assert params["proxies"].shape == (3, 16)
+    assert params["proxies"].shape == (3, 128)
     assert np.isfinite(float(terms["metric"][0])) and task.comparison is COMPARISONS["best_match"]
     assert task.comparison.similarity((jnp.ones((1, 4, 3)), jnp.ones((1, 4))), (jnp.ones((2, 4, 3)), jnp.ones((2, 4)))).shape == (1, 2)
