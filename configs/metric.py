@@ -56,14 +56,14 @@ PROXIES = ("normalised_softmax", "cosface", "arcface", "proxy_anchor", "proxy_nc
 def get_config(argument: str | None = None) -> ConfigDict:
     """The configuration of a preset."""
     preset, smoke, keys = common.parse(argument, list(PRESETS), KEYS)
-    config = _base(keys["loss"])
+    config = base(keys["loss"])
     SOURCES[keys["source"]](config, keys)
     PRESETS[preset](config)
     config.preset = preset + ("-smoke" if smoke else "")
     return _smoke(config) if smoke else config
 
 
-def _base(loss: str) -> ConfigDict:
+def base(loss: str) -> ConfigDict:
     """Everything but the data, the network and what is compared."""
     return ConfigDict(dict(
         task="metric",
@@ -95,9 +95,22 @@ def _birds(config: ConfigDict, keys: dict[str, str]) -> None:
     config.stages.metric.optimizer = common.muon_one_cycle(6e-3, multipliers=_rates(config, *fewshot.SLOW_SLOTS))
 
 
-def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
+def alphabets_data() -> dict[str, Any]:
+    """Omniglot with alphabets held out."""
     warp = dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025)
-    config.data = dict(name="alphabets", dir="", size=28, stored=35, class_seed=0, warp=warp)
+    return dict(name="alphabets", dir="", size=28, stored=35, class_seed=0, warp=warp)
+
+
+def photos_data() -> dict[str, Any]:
+    """Photos in class folders, classes held out, as kept features."""
+    return dict(
+        name="photos", source="folder", dir="", test="", size=224, drop_copies=False, class_seed=0, cache="",
+        warp=dict(flip=0.5, scale=(1.0, 1.3), shift=0.1),
+    )  # fmt: skip
+
+
+def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
+    config.data = alphabets_data()
     config.model.backbone = dict(name="convnet", widths=(48, 96, 128), pools=(False, False, True))
     config.model.method = dict(name="slots", parts=8, rounds=2, width=64, background=True)
     config.losses.spread = 2.0
@@ -106,10 +119,7 @@ def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
 
 
 def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
-    warp = dict(flip=0.5, scale=(1.0, 1.3), shift=0.1)
-    config.data = dict(
-        name="photos", source="folder", dir="", test="", size=224, drop_copies=False, class_seed=0, warp=warp, cache=""
-    )
+    config.data = photos_data()
     config.pretrained = dict(weights="", family="")
     config.model.method = dict(name="landmarks", parts=8, temperature=2.0, background=False)
     config.start = "clusters"
@@ -122,7 +132,7 @@ SOURCES = {"birds": _birds, "alphabets": _alphabets, "photos": _photos}
 WIDTHS = {"birds": 16, "alphabets": 16, "photos": 64}
 """Entries of the code of one of eight parts."""
 CELLS = {"birds": 7, "alphabets": 4, "photos": 7}
-"""Along a side of the grid; of 13,180 characters with 7x7 cells each all pairs would take ten minutes to compare."""
+"""Along a side of the grid; with 4x4, all pairs of 13,180 characters take over a quarter of an hour already."""
 
 
 def _parts(config: ConfigDict) -> None:

@@ -51,23 +51,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
 
 def _base(loss: str) -> ConfigDict:
-    """Everything but the data, the network and its regions."""
-    return ConfigDict(dict(
-        task="retrieval",
-        preset="",
-        seed=0,
-        dtype="auto",
-        data=dict(),
-        model=dict(),
-        start="",
-        comparison="embedding",
-        loss=dict(name=loss, **metric.LOSSES[loss]),
-        losses=dict.fromkeys(fewshot.PART_LOSSES, 0.0),
-        stages=dict(metric=dict(steps=300, classes=16, examples=4, trainable=".*", optimizer=dict())),
-        train=common.training(),
-        evaluation=dict(batch_size=98, discovery_images=490, pictures=6, fitting=2000, queries=2000,
-                        scales=(1.0, 0.7071, 0.5), side_of=4),
-    ))  # fmt: skip
+    """What metric learning has but for the data, the network and its regions, and settings of the search."""
+    config = metric.base(loss)
+    config.update(task="retrieval", comparison="embedding")
+    config.stages.metric.steps = 300
+    config.evaluation.update(fitting=2000, queries=2000, scales=(1.0, 0.7071, 0.5), side_of=4)
+    return config
 
 
 def _birds(config: ConfigDict, keys: dict[str, str]) -> None:
@@ -78,8 +67,7 @@ def _birds(config: ConfigDict, keys: dict[str, str]) -> None:
 
 
 def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
-    warp = dict(rotation=0.35, stretch=0.25, shear=0.25, shift=0.1, elastic=0.025)
-    config.data = dict(name="alphabets", dir="", size=28, stored=35, class_seed=0, warp=warp)
+    config.data = metric.alphabets_data()
     config.model.backbone = dict(name="patchnet", widths=(64, 128), depths=(1, 2), patch=2, strides=(1, 2))
     config.model.bottleneck = dict(name="whitened", width=128)
     config.stages.metric.update(steps=1000, classes=24)
@@ -87,10 +75,7 @@ def _alphabets(config: ConfigDict, keys: dict[str, str]) -> None:
 
 
 def _photos(config: ConfigDict, keys: dict[str, str]) -> None:
-    warp = dict(flip=0.5, scale=(1.0, 1.3), shift=0.1)
-    config.data = dict(
-        name="photos", source="folder", dir="", test="", size=224, drop_copies=False, class_seed=0, warp=warp, cache=""
-    )
+    config.data = metric.photos_data()
     config.pretrained = dict(weights="", family="")
     config.model.bottleneck = dict(name="whitened", width=256)
     config.stages.metric.update(steps=300, classes=8, examples=8)

@@ -48,14 +48,15 @@ def main(overrides: list[str]) -> None:
     search = getattr(runner.load_module(path), "SEARCH", None)
     if search is None:
         raise UserError(f"{path} has no SEARCH; expected a config with one, such as configs/classify.py")
+    tried_of = {preset: tuple(settings(axes_of(search, preset))) for preset in FLAGS.presets}
     for preset in FLAGS.presets:  # a mistake in the last setting is found before the first is trained
-        for setting in tried_of(search, preset):
+        for setting in tried_of[preset]:
             runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
     found = read(out, overrides)
     axis, repeats = repeated(runner.load_config(runner.with_preset(FLAGS.config, FLAGS.presets[0])))
     for preset, repeat in itertools.product(FLAGS.presets, repeats):
-        for setting in tried_of(search, preset):
+        for setting in tried_of[preset]:
             tried = found.setdefault(preset, {}).setdefault(named(setting), {})
             if str(repeat) not in tried:
                 start = time.monotonic()
@@ -66,7 +67,7 @@ def main(overrides: list[str]) -> None:
                 value = f"{tried[str(repeat)]:.3f} ({seconds:.0f} s)"
                 print(f"{preset}, {axis.rpartition('.')[2]} {repeat}, {named(setting)}: {value}", flush=True)
     for preset in FLAGS.presets:
-        each = [named(setting) for setting in tried_of(search, preset)]
+        each = [named(setting) for setting in tried_of[preset]]
         score = {name: mean({repeat: found[preset][name][str(repeat)] for repeat in repeats}) for name in each}
         best = max(score, key=score.__getitem__)
         print(f"{preset}: {best}, {score[best]:.3f}")
@@ -111,10 +112,10 @@ def worlds() -> list[int]:
     return made
 
 
-def tried_of(search: Mapping[str, Any], preset: str) -> Iterator[dict[str, Any]]:
-    """The settings of a preset: of its own search or, where all presets share one, of that for the data."""
+def axes_of(search: Mapping[str, Any], preset: str) -> tuple[tuple[str, tuple], ...]:
+    """What is tried of a preset: its own search or, where all presets share one, that for the data."""
     data = runner.load_config(runner.with_preset(FLAGS.config, preset)).data.name
-    return settings(search[data] if data in search else lookup(search, preset, "preset with a search"))
+    return search[data] if data in search else lookup(search, preset, "preset with a search")
 
 
 def settings(axes: tuple[tuple[str, tuple], ...]) -> Iterator[dict[str, Any]]:

@@ -87,7 +87,7 @@ def _pooled(outputs: PartOutputs) -> Kept:
     return outputs.features.astype(jnp.float32).mean((1, 2))
 
 
-def _mean(kept: Kept) -> jax.Array:
+def _sum(kept: Kept) -> jax.Array:
     """The sum of the directions of what is there, [B,D]: like the best match it does not hang on the order."""
     vectors, presence = kept
     return (presence[..., None] * unit(vectors)).sum(1)
@@ -100,8 +100,8 @@ def _flat(kept: jax.Array) -> jax.Array:
 COMPARISONS = {
     "aligned": Comparison(_parts, aligned_cosine, joined_parts, aligned_shares, "each part meets the same part"),
     "joined": Comparison(_parts, _joined_cosine, joined_parts, joined_shares, "all parts side by side as one vector"),
-    "best_match": Comparison(_parts, best_match_cosine, _mean, None, "each part meets the one most like it"),
-    "reciprocal": Comparison(_parts, _reciprocal, _mean, None, "parts that are each other's nearest meet"),
+    "best_match": Comparison(_parts, best_match_cosine, _sum, None, "each part meets the one most like it"),
+    "reciprocal": Comparison(_parts, _reciprocal, _sum, None, "parts that are each other's nearest meet"),
     "embedding": Comparison(_embedding, cosine, _flat, None, "one vector, the mean of its parts"),
     "pooled": Comparison(_pooled, cosine, _flat, None, "features, pooled"),
 }

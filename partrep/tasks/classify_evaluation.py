@@ -30,7 +30,7 @@ from partrep.tasks.classify_reliance import (
     outside_share,
     reliance_table,
 )
-from partrep.tasks.maps import MOST_SHARED, Sampled, discovery_page, discovery_scores, part_count
+from partrep.tasks.maps import MOST_SHARED, Sampled, discovery_page, discovery_scores, flat_discovery, part_count
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.train import sharding
 from partrep.train.stages import init_key
@@ -224,9 +224,7 @@ def flat(
         for name, scores in found.scores.items():
             for what, interval in scores.items():
                 made |= with_interval(f"audit/{slug(name)}/{what}", interval)
-    for method, table in discovery.items():
-        made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
-    return made
+    return made | flat_discovery(discovery)
 
 
 def parameter_count(variables: Tree) -> int:

@@ -19,7 +19,7 @@ from partrep.report.content import FewshotPage, PartGallery, Result
 from partrep.tasks import readers
 from partrep.tasks.fewshot import Fewshot
 from partrep.tasks.fewshot_pictures import pictures
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
+from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, flat_discovery, part_count
 from partrep.tasks.outcome import Outcome, compared, slug, with_interval
 from partrep.tasks.readers import NOTES, PARTS, POOLED, RAW, UNTRAINED
 from partrep.train import sharding
@@ -138,9 +138,7 @@ def flat(
         if name != main:
             difference = paired_difference([scores[main]], [score])
             made |= with_interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
-    for method, table in discovery.items():
-        made |= {f"discovery/{method}/{name}": value for name, value in table.items()}
-    return made
+    return made | flat_discovery(discovery)
 
 
 def further_notes(kinds: Mapping[str, Mapping[str, Any]]) -> str:

@@ -132,6 +132,15 @@ def discovery_scores(train: Sampled, test: Sampled) -> dict[str, dict[str, float
     return table | discovery_table(best, train.truth, test.truth)
 
 
+def flat_discovery(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """`{name: number}` of the scores of each method.
+
+    >>> flat_discovery({"model": {"iou_mean": 0.5}})
+    {'discovery/model/iou_mean': 0.5}
+    """
+    return {f"discovery/{method}/{name}": value for method, table in scores.items() for name, value in table.items()}
+
+
 COLUMNS = {
     "NMI": ("nmi_foreground", "normalised mutual information of found and true parts over the pixels of true parts"),
     "ARI": ("ari_foreground", "adjusted Rand index over the same pixels: 0 is chance"),

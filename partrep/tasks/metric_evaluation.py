@@ -15,7 +15,7 @@ from partrep.metrics.intervals import Interval, bootstrap_interval
 from partrep.metrics.retrieval import retrieval_values
 from partrep.models.comparisons import COMPARISONS, Kept
 from partrep.report.content import MetricPage, PartGallery, Result
-from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, part_count
+from partrep.tasks.maps import Sampled, discovery_page, discovery_scores, flat_discovery, part_count
 from partrep.tasks.metric import RANKS, Metric, block_function, kept_of
 from partrep.tasks.metric_pictures import pictures
 from partrep.tasks.outcome import Outcome, compared, slug, with_interval
@@ -165,11 +165,6 @@ def flat(groups: np.ndarray, values: Mapping[str, Values]) -> dict[str, float]:
             difference = interval(groups, values[main], "map@r", found)
             made |= with_interval(f"novel/{slug(main)}_minus_{slug(name)}", difference)
     return made
-
-
-def flat_discovery(discovery: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """`{name: number}` of how well each method found the true parts."""
-    return {f"discovery/{method}/{name}": value for method, table in discovery.items() for name, value in table.items()}
 
 
 def _page(

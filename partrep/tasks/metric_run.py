@@ -21,10 +21,10 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
     check_settings(config)
     task = metric.make(config)
     check_task(task)
-    return functools.partial(run, task)
+    return functools.partial(run, evaluate, task)
 
 
-def run(task: metric.Metric, workdir: pathlib.Path) -> Outcome:
+def run(evaluate: Callable[..., Outcome], task: metric.Metric, workdir: pathlib.Path) -> Outcome:
     """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
     state = metric.train(task, workdir)
     count = functools.partial(count_test_evaluations, workdir)

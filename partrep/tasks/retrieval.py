@@ -89,8 +89,13 @@ def descriptor(kept: Kept) -> np.ndarray:
     >>> descriptor((np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([[3.0, 4.0]]))).round(3).tolist()
     [[0.6..., 0.8...]]
     """
-    codes, presence = kept
-    return np.asarray(unit(jnp.einsum("nk,nke->ne", presence, codes, precision=jax.lax.Precision.HIGHEST)))
+    return np.asarray(summed(kept))
+
+
+def summed(kept: Kept) -> jax.Array:
+    """As `descriptor`, on the device."""
+    codes, presence = jax.tree.map(lambda x: x.astype(jnp.float32), kept)
+    return unit(jnp.einsum("nk,nke->ne", presence, codes, precision=jax.lax.Precision.HIGHEST))
 
 
 def side_at(config: Mapping[str, Any], scale: float) -> int:

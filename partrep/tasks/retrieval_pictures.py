@@ -9,25 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from partrep.data.imageset import ImageSet
-from partrep.directions import unit
 from partrep.losses.pairs import cosine
 from partrep.models.comparisons import COMPARISONS, Comparison, Kept
 from partrep.report.content import OTHER_PAIRS, EpisodePicture, PartGallery, Words
 from partrep.tasks.maps import Maps, Sampled
 from partrep.tasks.metric import Metric
 from partrep.tasks.metric_pictures import pictures
-from partrep.tasks.retrieval import Retrieval
+from partrep.tasks.retrieval import Retrieval, summed
 from partrep.train.state import Tree
 
 SAME = Words("found first", "the same", "similarity")
 STRONGEST = 3
 """Pairs of different regions that are named one by one."""
-
-
-def summed(kept: Kept) -> jax.Array:
-    """As `retrieval.descriptor`, on the device."""
-    codes, presence = kept
-    return unit(jnp.einsum("bk,bke->be", presence.astype(jnp.float32), codes.astype(jnp.float32)))
 
 
 def region_pairs(first: Kept, second: Kept) -> jax.Array:

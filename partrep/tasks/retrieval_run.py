@@ -7,8 +7,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from partrep.tasks import metric, retrieval, retrieval_revisited, retrieval_revisited_evaluation
-from partrep.tasks.outcome import Outcome, best_variables, count_test_evaluations
+from partrep.tasks import retrieval, retrieval_revisited, retrieval_revisited_evaluation
+from partrep.tasks.metric_run import run
+from partrep.tasks.outcome import Outcome
 from partrep.tasks.retrieval_check import check_settings, check_task
 from partrep.tasks.retrieval_evaluation import evaluate
 
@@ -23,11 +24,4 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
     check_settings(config)
     task = retrieval.make(config)
     check_task(task)
-    return functools.partial(run, task)
-
-
-def run(task: retrieval.Retrieval, workdir: pathlib.Path) -> Outcome:
-    """Trains in `workdir` and evaluates the last state or, where `train.best` names a number, the best one."""
-    state = metric.train(task, workdir)
-    count = functools.partial(count_test_evaluations, workdir)
-    return evaluate(task, best_variables(workdir, state), count)
+    return functools.partial(run, evaluate, task)

@@ -109,12 +109,18 @@ def test_an_unknown_preset_lists_those_of_the_config(tried, tmp_path):
         call(tmp_path, "--presets=petals")
 
 
-def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
+def scores(monkeypatch, task, check, number, value):
+    """What a task whose trainings are replaced is given; its score on validation data is the value."""
     seen = {}
-    monkeypatch.setattr(classify, "make", lambda config: seen.setdefault("config", config))
-    monkeypatch.setattr(classify, "train", lambda task, workdir: seen.setdefault("workdir", workdir))
-    monkeypatch.setattr(classify, "validate", lambda task, state: {"validation/accuracy": 0.25})
-    monkeypatch.setattr(classify_check, "check_task", lambda task: None)
+    monkeypatch.setattr(task, "make", lambda config: seen.setdefault("config", config))
+    monkeypatch.setattr(task, "train", lambda task, workdir: seen.setdefault("workdir", workdir))
+    monkeypatch.setattr(task, "validate", lambda task, state: {number: value})
+    monkeypatch.setattr(check, "check_task", lambda task: None)
+    return seen
+
+
+def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
+    seen = scores(monkeypatch, classify, classify_check, "validation/accuracy", 0.25)
     runner.parse_flags(tune.FLAGS, ["tune", "--backbone=runs/gap-0-world{world}"])
     setting = list(tune.settings(presets.SEARCH["slots"]))[-1]
     assert tune.validation_score(f"{CLASSIFY}:slots,smoke", "data.world", 7, setting, ["--config.seed=2"]) == 0.25
@@ -125,25 +131,18 @@ def test_a_setting_reaches_the_config_of_its_world(monkeypatch):
 
 
 def test_metric_learning_is_tuned_by_map_at_r_with_one_search_for_all_presets(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(metric, "make", lambda config: seen.setdefault("config", config))
-    monkeypatch.setattr(metric, "train", lambda task, workdir: None)
-    monkeypatch.setattr(metric, "validate", lambda task, state: {"validation/map@r": 0.125})
-    monkeypatch.setattr(metric_check, "check_task", lambda task: None)
+    seen = scores(monkeypatch, metric, metric_check, "validation/map@r", 0.125)
     runner.parse_flags(tune.FLAGS, ["tune", "--config=configs/metric.py:smoke"])
-    tried = list(tune.tried_of(metric_presets.SEARCH, "dense"))
-    assert tried == list(tune.tried_of(metric_presets.SEARCH, "parts")) == list(tune.settings(metric_presets.SEARCH["birds"]))
+    axes = tune.axes_of(metric_presets.SEARCH, "dense")
+    assert axes == tune.axes_of(metric_presets.SEARCH, "parts") == metric_presets.SEARCH["birds"]
+    tried = list(tune.settings(axes))
     assert tune.validation_score("configs/metric.py:dense,smoke", "data.world", 1, tried[0], []) == 0.125
     assert seen["config"].data.world == 1 and seen["config"].stages.metric.optimizer.learning_rate == 2e-3
     assert runner.parse_config("configs/fewshot.py:smoke").task not in tune.SCORES
 
 
 def test_photos_are_tuned_by_seed_on_photos_that_are_not_trained_on(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(classify, "make", lambda config: seen.setdefault("config", config))
-    monkeypatch.setattr(classify, "train", lambda task, workdir: None)
-    monkeypatch.setattr(classify, "validate", lambda task, state: {"validation/accuracy": 0.5})
-    monkeypatch.setattr(classify_check, "check_task", lambda task: None)
+    seen = scores(monkeypatch, classify, classify_check, "validation/accuracy", 0.5)
     runner.parse_flags(tune.FLAGS, ["tune", "--seeds=3,4"])
     config = runner.load_config("configs/photos.py:linear,smoke,fit=all")
     assert tune.repeated(config) == ("seed", [3, 4])

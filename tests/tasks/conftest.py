@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,11 @@ from partrep.data.classify import ClassifyData
 from partrep.data.decode import View
 from partrep.data.source import ArraySource
 from partrep.models.part_model import build
+from partrep.models.pretrained.families import FAMILIES
 from partrep.tasks.classify import Classify
 
 SIDE, EACH, CLASSES = 16, 4, 3
+TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
 
 
 def colours(seed: int) -> imageset.ImageSet:
@@ -41,3 +45,12 @@ def small():
         return Classify(config, data, build(config.model, CLASSES), backbone)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def tiny_family():
+    """A family of networks as small as the committed weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        known = FAMILIES["mobilenetv2"]
+        patch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(known, backbone={**known.backbone, **TINY}))
+        yield

@@ -24,21 +24,11 @@ from partrep.tasks import classify, explain_photos, finished
 from partrep.tasks.classify_run import prepare
 from partrep.train.optimizer import match
 
-TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
 WEIGHTS = pathlib.Path(__file__).parents[1] / "models/pretrained/golden/mobilenetv2.safetensors"
 COLOURS = {"blue sky": (40, 90, 230), "red <b>": (220, 40, 30)}
 
 
 pytestmark = pytest.mark.usefixtures("hasty")
-
-
-@pytest.fixture(scope="module")
-def small():
-    """A family of networks as small as the committed weights."""
-    with pytest.MonkeyPatch.context() as patch:
-        known = FAMILIES["mobilenetv2"]
-        patch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(known, backbone={**known.backbone, **TINY}))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +52,7 @@ def config(folder, cache, preset="landmarks,smoke,split=stratified", **data):
 
 
 @pytest.fixture(scope="module")
-def run(small, folder, tmp_path_factory, hasty):
+def run(tiny_family, folder, tmp_path_factory, hasty):
     """(workdir, the task) of a finished run."""
     workdir, cache = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache")
     made = config(folder, cache)
@@ -219,12 +209,12 @@ def test_a_run_that_trained_its_backbone_explains_photos_too(transformer, folder
         ({"test_share": 1.5}, "a fraction of 1.5 of the photos; expected one above 0 and below 1"),
     ],
 )
-def test_mistakes_in_the_data(change, message, small, folder, tmp_path):
+def test_mistakes_in_the_data(change, message, tiny_family, folder, tmp_path):
     with pytest.raises(UserError, match=message):
         prepare(config(folder, tmp_path, **change))
 
 
-def test_weights_have_to_be_named(small, folder, tmp_path):
+def test_weights_have_to_be_named(tiny_family, folder, tmp_path):
     made = config(folder, tmp_path)
     made.pretrained.weights = ""
     with pytest.raises(UserError, match="config.pretrained.weights is empty; expected a file of weights"):

@@ -16,11 +16,9 @@ from configs import retrieval as presets
 from partrep import UserError
 from partrep.data import revisited
 from partrep.metrics.revisited import revisited_scores
-from partrep.models.pretrained.families import FAMILIES
 from partrep.tasks import retrieval_revisited, retrieval_revisited_evaluation
 from partrep.tasks.retrieval_run import prepare
 
-TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
 WEIGHTS = pathlib.Path(__file__).parents[1] / "models/pretrained/golden/mobilenetv2.safetensors"
 pytestmark = pytest.mark.usefixtures("hasty")
 
@@ -34,16 +32,7 @@ def photo(number: int, shape: tuple[int, int], rng: np.random.Generator) -> np.n
 
 
 @pytest.fixture(scope="module")
-def small():
-    """A family of networks as small as the committed weights."""
-    with pytest.MonkeyPatch.context() as patch:
-        known = FAMILIES["mobilenetv2"]
-        patch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(known, backbone={**known.backbone, **TINY}))
-        yield
-
-
-@pytest.fixture(scope="module")
-def trained(small, hasty, tmp_path_factory):
+def trained(tiny_family, hasty, tmp_path_factory):
     """(workdir, outcome) of learned regions on four photos of each of fifteen colours, three of which are novel."""
     root, rng = tmp_path_factory.mktemp("trained"), np.random.default_rng(0)
     for number in range(15):
@@ -105,7 +94,7 @@ def test_several_scales_of_kept_features_are_refused(trained):
 
 
 @pytest.fixture(scope="module")
-def pooled(buildings, small, hasty):
+def pooled(buildings, tiny_family, hasty):
     """An evaluation of generalised means, and the descriptors of its photos."""
     evaluation = retrieval_revisited.make(protocol(buildings, "gem"))
     return evaluation, retrieval_revisited.described(evaluation)
@@ -167,7 +156,7 @@ def test_mistakes_are_named(preset, change, message, buildings, trained):
         prepare(config)
 
 
-def test_missing_photos_are_counted_and_one_is_named(buildings, small, tmp_path):
+def test_missing_photos_are_counted_and_one_is_named(buildings, tiny_family, tmp_path):
     for path in buildings.glob("*.jpg"):
         if path.stem not in ("gallery_3", "query_0"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
