@@ -14,14 +14,12 @@ from configs import photos as presets
 from partrep.data.photos import PhotoTruth, from_folder
 from partrep.evaluate.localisation import Choice, Located
 from partrep.metrics.intervals import Interval
-from partrep.models.pretrained.families import FAMILIES
 from partrep.tasks import classify, classify_photos
 from partrep.tasks.classify_keypoints import keypoint_page, keypoint_scores
 from partrep.tasks.classify_localisation import Localisation, localisation_page, localise
 from partrep.tasks.classify_run import prepare
 from partrep.tasks.maps import Sampled
 
-TINY = {"widths": (4, 4, 6, 6, 6, 8, 8), "depths": (1, 2, 1, 1, 1, 1, 1), "stem": 4, "head": 12}
 WEIGHTS = pathlib.Path(__file__).parents[1] / "models/pretrained/golden/mobilenetv2.safetensors"
 EACH, HEIGHT, WIDTH = 10, 96, 128
 
@@ -68,10 +66,8 @@ def cub_like(count: int) -> PhotoTruth:
 
 
 @pytest.fixture
-def settings(folder, tmp_path, monkeypatch):
+def settings(folder, tmp_path, monkeypatch, tiny_family):
     """A function from a truth and a preset to the config of two steps."""
-    known = FAMILIES["mobilenetv2"]
-    monkeypatch.setitem(FAMILIES, "mobilenetv2", dataclasses.replace(known, backbone={**known.backbone, **TINY}))
 
     def made(truth, preset):
         source = lambda settings: dataclasses.replace(from_folder(settings["dir"]), truth_of=truth(2 * EACH).take)  # noqa: E731
