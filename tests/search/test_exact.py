@@ -109,6 +109,60 @@ def test_a_prepared_database_a_mapped_one_and_half_precision_agree(tmp_path):
     np.testing.assert_array_equal(one[1], expected[1][139:])
 
 
+@pytest.mark.parametrize("similarity", exact.SIMILARITIES)
+def test_one_query_on_the_host_is_brute_force(similarity):
+    rng = np.random.default_rng(6)
+    database = np.concatenate([rng.normal(size=(2400, 8)), np.zeros((1, 8)), rng.normal(size=(98, 8))])
+    prepared = Exact.build(database, similarity, BLOCK)
+    assert prepared._on_host is not None
+    for query in (*rng.normal(size=(5, 1, 8)), np.zeros((1, 8))):
+        values, ids = prepared.search(query, K)
+        expected_values, expected_ids = brute(query, database, K, similarity)
+        np.testing.assert_array_equal(ids, expected_ids)
+        np.testing.assert_allclose(values, expected_values, rtol=1e-5, atol=1e-7)
+        assert values.dtype == np.float32 and ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("similarity", exact.SIMILARITIES)
+def test_one_query_on_the_host_finds_equal_rows_wherever_they_lie(similarity):
+    rng = np.random.default_rng(7)
+    database = np.tile(rng.normal(size=(91, 37)), (23, 1))  # no number of rows or columns that BLAS would like
+    values, ids = Exact.build(database, similarity, BLOCK).search(rng.normal(size=(1, 37)), 23)
+    np.testing.assert_array_equal(ids[0], ids[0, 0] + 91 * np.arange(23))
+    assert np.unique(values).size == 1
+
+
+@pytest.mark.parametrize("similarity, filler", [("dot", -np.inf), ("cosine", -np.inf), ("euclidean", np.inf)])
+def test_one_query_on_the_host_has_its_corners(similarity, filler):
+    values, ids = Exact.build([[-1.0, 0.0], [0.0, 2.0], [3.0, 0.0]], similarity).search([[1.0, 0.0]], K)
+    first = [0, 2, 1] if similarity == "euclidean" else [2, 1, 0]
+    assert ids.tolist() == [[*first, -1, -1]]
+    assert (values[0, 3:] == filler).all()
+    with pytest.raises(ValueError, match="the queries hold numbers that are not finite"):
+        Exact.build([[1.0]], similarity).search([[np.inf]], 1)
+
+
+def test_one_query_on_the_host_may_overflow_and_has_no_negative_zero():
+    huge = np.float32([[1e30, 0.0], [2e30, 0.0], [-1e30, 0.0]])
+    values, ids = Exact.build(huge, "dot").search(np.float32([[1e30, 0.0]]), 2)
+    assert ids.tolist() == [[0, 1]] and np.isposinf(values).all()
+    tiny = np.float32([[0.0, -1.0], [0.0, 1.0], [-1.0, 0.0]]) * np.float32(1e-30)
+    values, ids = Exact.build(tiny, "dot").search(np.float32([[-0.0, 1e-30]]), 3)
+    assert ids.tolist() == [[0, 1, 2]] and not np.signbit(values).any()
+
+
+def test_many_rows_stay_on_the_device(monkeypatch):
+    rng = np.random.default_rng(8)
+    database, query = rng.normal(size=(300, 8)), rng.normal(size=(1, 8))
+    expected = Exact.build(database, "dot").search(query, K)
+    monkeypatch.setattr(exact.host, "MOST", 2000)
+    prepared = Exact.build(database, "dot")
+    assert prepared._on_host is None
+    values, ids = prepared.search(query, K)
+    np.testing.assert_array_equal(ids, expected[1])
+    np.testing.assert_allclose(values, expected[0], rtol=1e-6)
+
+
 def test_no_query_gives_no_rows():
     values, ids = search(np.zeros((0, 2)), [[1.0, 0.0]], 3)
     assert values.shape == ids.shape == (0, 3)
