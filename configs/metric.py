@@ -10,9 +10,10 @@
 Presets: parts (each part meets the same part; default), joined (parts side by side as one vector), global (one vector
 an image), dense (cells of a fixed grid, each meets the one most like it).
 Keys: source=birds|alphabets|photos; loss=normalised_softmax|cosface|arcface|proxy_anchor|proxy_nca|soft_triple|
-multi_similarity|supervised_contrastive|contrastive|triplet|circle|smooth_ap|histogram_ap (the first six have a vector a
-class, which they compare with one vector an image: all parts side by side, as joined does, or of dense the mean of the
-cells); level=standard|easy|hard (birds).
+multi_similarity|supervised_contrastive|contrastive|triplet|circle|smooth_ap|histogram_ap|superfeature_contrastive (the
+first six have a vector a class, which they compare with one vector an image: all parts side by side, as joined does, or
+of dense the mean of the cells; the last compares parts that match, and so not global); level=standard|easy|hard
+(birds).
 Fields of a loss are flags, as in --config.loss.margin=0.2; `losses` weighs terms on the parts.
 
 Batches have `stages.metric.classes` classes with `examples` images each. Classes are disjoint: of birds 196 to train
@@ -44,6 +45,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "circle": dict(margin=0.4, gamma=80.0, block=0),
     "smooth_ap": dict(temperature=0.01, block=0),
     "histogram_ap": dict(bins=25, lowest=-1.0, block=0),
+    "superfeature_contrastive": dict(margin=1.1, ratio=0.9, negatives=5.0, block=0),
 }
 KEYS = {
     "source": ("birds", "alphabets", "photos"),

@@ -18,11 +18,13 @@ from partrep.losses.margin_softmax import arcface, cosface, normalised_softmax
 from partrep.losses.multi_similarity import multi_similarity
 from partrep.losses.proxies import proxy_anchor, proxy_nca, soft_triple
 from partrep.losses.reciprocal_points import reciprocal_points
+from partrep.losses.superfeatures import superfeature_contrastive
 from partrep.losses.triplet import triplet
 
 WIDTH, CLASSES, CENTRES = 128, 512, 10
 IMAGES = 8  # of a class in a batch
 BLOCKS = 16  # a batch is evaluated in as many
+PARTS = 8  # that share the numbers of an embedding
 BASE = "supervised_contrastive/plain"
 
 Loss = Callable[..., jax.Array]
@@ -32,10 +34,12 @@ Loss = Callable[..., jax.Array]
 def measure(settings: Settings) -> Numbers:
     """Seconds and bytes of each loss, forward, and with its gradient, as multiples of supervised contrastive.
 
-    Of embeddings of 128 numbers drawn at random, eight of each class; proxies are of 512 classes, SoftTriple has ten
-    centres of each. Losses of pairs are measured plain and in 16 blocks. NT-Xent has half as many images as others have
-    embeddings, and two views of each. In each round a fast loss runs again and again for a fortieth of `seconds`, a
-    slow one once. The bytes are those of a program beside its arguments and results.
+    Of embeddings of 128 numbers drawn at random, eight of each class; proxies are of 512 classes, SoftTriple has
+    ten centres of each. Losses of pairs are measured plain and in 16 blocks, that of super-features, whose images
+    are eight parts of 16 numbers, in blocks alone: plain, 4,096 images have a billion pairs of parts. NT-Xent has
+    half as many images as others have embeddings, and two views of each. In each round a fast loss runs again and
+    again for a fortieth of `seconds`, a slow one once. The bytes are those of a program beside its arguments and
+    results.
     """
     made: Numbers = {}
     for batch in settings.loss_batches:
@@ -60,6 +64,8 @@ def programs(batch: int, seconds: float, differentiate: bool) -> Iterator[tuple[
     for name, loss in PAIRS.items():
         yield f"{name}/plain", ready(loss, embeddings)
         yield f"{name}/blocks", ready(functools.partial(loss, block=-(-batch // BLOCKS)), embeddings)
+    parts, block = embeddings.reshape(batch, PARTS, -1), -(-batch // BLOCKS)
+    yield "superfeature_contrastive/blocks", ready(functools.partial(superfeature_contrastive, block=block), parts)
     for name, loss in PROXIES.items():
         yield f"{name}/plain", ready(loss, embeddings, proxies)
     yield "soft_triple/plain", ready(soft_triple, embeddings, centres)

@@ -20,7 +20,7 @@ from partrep.data.fewshot import FewshotData
 from partrep.data.imageset import Batch, ImageSet
 from partrep.data.pipeline import Prefetched
 from partrep.evaluate.predict import predict
-from partrep.losses.pairs import Similarity
+from partrep.losses.pairs import SMALLEST_PRESENCE, Similarity
 from partrep.losses.proxies import centre_spread
 from partrep.metrics.retrieval import retrieval_scores
 from partrep.models.comparisons import COMPARISONS, Comparison, Kept
@@ -42,6 +42,8 @@ PAIR_LOSSES = (
 """Losses of the pairs of a batch, by any comparison."""
 PROXY_LOSSES = ("arcface", "cosface", "normalised_softmax", "proxy_anchor", "proxy_nca", "soft_triple")
 """Losses of one vector an image and learned ones of the classes."""
+LOCAL_LOSSES = ("superfeature_contrastive",)
+"""Losses of the parts of two images that match, whatever the comparison."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each task
@@ -134,12 +136,21 @@ def _loss(task: Metric, kept: Kept, labels: jax.Array, proxies: jax.Array | None
 def loss_of(
     settings: Mapping[str, Any], kept: Kept, labels: jax.Array, similarity: Similarity, proxies: jax.Array | None
 ) -> jax.Array:
-    """The loss that settings name: of the pairs of what was kept, or of one vector an image and the proxies."""
+    """The loss that settings name: of what was kept, of all pairs, or of one vector an image and the proxies."""
     own = {key: value for key, value in settings.items() if key not in ("name", "block", "centres", "centre_spread")}
     function = cast(Callable[..., jax.Array], losses.LOSSES[settings["name"]])
+    block = settings.get("block") or None
+    if settings["name"] in LOCAL_LOSSES:
+        return function(present_vectors(kept), labels, block=block, **own)
     if proxies is None:
-        return function(kept, labels, similarity=similarity, block=settings.get("block") or None, **own)
+        return function(kept, labels, similarity=similarity, block=block, **own)
     return function(kept, proxies, labels, **own).mean()
+
+
+def present_vectors(kept: Kept) -> jax.Array:
+    """The vectors [B,K,D] of what was kept of parts, zero where a part is absent."""
+    vectors, presence = kept
+    return jnp.where(presence[..., None] > SMALLEST_PRESENCE, vectors, 0.0)
 
 
 def stages(task: Metric) -> list[Stage]:

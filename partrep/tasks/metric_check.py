@@ -16,11 +16,13 @@ from partrep.losses.pairs import cosine
 from partrep.models.comparisons import COMPARISONS
 from partrep.tasks import metric
 from partrep.tasks.check import check_numbers, trace_stages
-from partrep.tasks.metric import PAIR_LOSSES, PROXY_LOSSES, RANKS, Metric, loss_of
+from partrep.tasks.metric import LOCAL_LOSSES, PAIR_LOSSES, PROXY_LOSSES, RANKS, Metric, loss_of
 
 ONE_VECTOR = ("joined", "embedding", "pooled", "best_match")
 """Comparisons whose one vector an image losses with proxies may train; of `best_match` the mean of the local ones."""
-GIVEN = ("embeddings", "labels", "proxies", "centres", "where", "similarity", "block")
+OF_PARTS = ("aligned", "joined", "best_match", "reciprocal")
+"""Comparisons that keep the vectors of parts."""
+GIVEN = ("embeddings", "features", "labels", "proxies", "centres", "where", "similarity", "block")
 """Arguments of the losses that the task gives."""
 
 
@@ -32,6 +34,9 @@ def check_settings(config: Mapping[str, Any]) -> None:
     if config["loss"]["name"] in PROXY_LOSSES and config["comparison"] not in ONE_VECTOR:
         found = f"{config['loss']['name']} with comparison {config['comparison']!r}"
         raise UserError(f"config.loss is {found}; expected one of one vector an image: {', '.join(ONE_VECTOR)}")
+    if config["loss"]["name"] in LOCAL_LOSSES and config["comparison"] not in OF_PARTS:
+        found = f"{config['loss']['name']} with comparison {config['comparison']!r}"
+        raise UserError(f"config.loss is {found}; expected one that keeps parts: {', '.join(OF_PARTS)}")
     if set(config["stages"]) != {"metric"}:
         raise UserError(f"stages {', '.join(config['stages'])}; expected metric")
     if not config["stages"]["metric"]["steps"]:
@@ -41,18 +46,19 @@ def check_settings(config: Mapping[str, Any]) -> None:
 def check_loss(settings: Mapping[str, Any]) -> None:
     """Raises a `UserError` at an unknown loss, a setting that it does not have, or a value that it refuses."""
     name = settings["name"]
-    lookup(dict.fromkeys((*PAIR_LOSSES, *PROXY_LOSSES)), name, "loss")
+    lookup(dict.fromkeys((*PAIR_LOSSES, *PROXY_LOSSES, *LOCAL_LOSSES)), name, "loss")
     function = cast(Callable[..., Any], losses.LOSSES[name])
     fields = [field for field in inspect.signature(function).parameters if field not in GIVEN]
-    fields += ["centres", "centre_spread"] if name == "soft_triple" else ["block"] if name in PAIR_LOSSES else []
+    fields += ["centres", "centre_spread"] if name == "soft_triple" else ["block"] if name not in PROXY_LOSSES else []
     if unknown := sorted(set(settings) - {"name", *fields}):
         raise UserError(f"config.loss has {unknown[0]!r}, which {name!r} does not take; expected {', '.join(fields)}")
     if name == "soft_triple" and settings.get("centres", 0) < 1:
         raise UserError("config.loss soft_triple without centres; expected how many a class, such as 2")
     x, labels = jnp.zeros((4, 2)), jnp.zeros(4, int)
-    proxies = None if name in PAIR_LOSSES else x[:, None] if name == "soft_triple" else x
+    kept = (x[:, None], jnp.ones((4, 1))) if name in LOCAL_LOSSES else x
+    proxies = None if name not in PROXY_LOSSES else x[:, None] if name == "soft_triple" else x
     try:
-        jax.eval_shape(lambda: loss_of(settings, x, labels, cosine, proxies))
+        jax.eval_shape(lambda: loss_of(settings, kept, labels, cosine, proxies))
     except (ValueError, TypeError) as error:
         raise UserError(f"config.loss: {error}") from error
 

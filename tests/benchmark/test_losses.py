@@ -21,7 +21,7 @@ def few(monkeypatch):
 
 def test_every_loss_of_metric_learning_is_measured():
     triplets = {f"triplet_{mining}" for mining in ("all", "semi_hard", "hard")}
-    measured = {*losses.PAIRS, *losses.PROXIES, "soft_triple", "reciprocal_points"}
+    measured = {*losses.PAIRS, *losses.PROXIES, "soft_triple", "reciprocal_points", "superfeature_contrastive"}
     pairs = {"contrastive", "nt_xent", "supervised_contrastive", "multi_similarity", "circle", "smooth_ap", "histogram_ap"}
     assert set(losses.PAIRS) == pairs | triplets
     assert measured - triplets <= set(LOSSES)
@@ -37,7 +37,7 @@ def test_the_views_of_nt_xent_are_the_halves_of_the_batch(hasty):
 def test_seconds_bytes_and_ratios(few, hasty):
     said = []
     made = losses.measure(Settings(pairs=2, seconds=0.0, loss_batches=(32,), say=said.append))
-    forms = ["supervised_contrastive/plain", "supervised_contrastive/blocks", "proxy_nca/plain", "soft_triple/plain", "reciprocal_points/plain"]
+    forms = ["supervised_contrastive/plain", "supervised_contrastive/blocks", "superfeature_contrastive/blocks", "proxy_nca/plain", "soft_triple/plain", "reciprocal_points/plain"]
     for kind in ("forward", "gradient"):
         for form in forms:
             at = f"losses/32/{kind}/{form}"
@@ -51,9 +51,9 @@ def test_seconds_bytes_and_ratios(few, hasty):
 
 def test_a_program_gives_the_loss_and_its_gradient(few, hasty, monkeypatch):
     monkeypatch.setattr(losses, "PAIRS", {})
-    name, call = next(losses.programs(16, 0.0, differentiate=True))
+    call = dict(losses.programs(16, 0.0, differentiate=True))["proxy_nca/plain"]
     x, proxies, labels = losses.drawn(16), losses.drawn(losses.CLASSES), jnp.arange(16) // 8
     value, gradients = call.program(*call.arguments)
-    assert name == "proxy_nca/plain" and [g.shape for g in gradients] == [x.shape, proxies.shape]
+    assert [g.shape for g in gradients] == [x.shape, proxies.shape]
     assert float(value) == pytest.approx(float(jax.jit(LOSSES["proxy_nca"])(x, proxies, labels).mean()), rel=1e-5)
     assert all(np.abs(gradient).max() > 0 for gradient in gradients)

@@ -9,12 +9,12 @@ import partrep
 from configs import metric
 from partrep import losses
 from partrep.models.comparisons import COMPARISONS
-from partrep.tasks.metric import PAIR_LOSSES, PROXY_LOSSES
+from partrep.tasks.metric import LOCAL_LOSSES, PAIR_LOSSES, PROXY_LOSSES
 from partrep.tasks.metric_check import check_loss, check_settings
 
 
 def test_all_losses_are_known_and_take_their_settings():
-    assert set(metric.LOSSES) == {*PAIR_LOSSES, *PROXY_LOSSES} and set(metric.PROXIES) == set(PROXY_LOSSES)
+    assert set(metric.LOSSES) == {*PAIR_LOSSES, *PROXY_LOSSES, *LOCAL_LOSSES} and set(metric.PROXIES) == set(PROXY_LOSSES)
     for name, settings in metric.LOSSES.items():
         check_loss({"name": name, **settings})
 
@@ -41,6 +41,12 @@ def test_a_loss_with_proxies_cannot_train_aligned_parts():
     config.comparison = "aligned"
     with pytest.raises(partrep.UserError, match="arcface with comparison 'aligned'; expected one of one vector"):
         check_settings(config)
+
+
+def test_a_loss_of_parts_that_match_needs_parts():
+    check_settings(metric.get_config("dense,loss=superfeature_contrastive"))
+    with pytest.raises(partrep.UserError, match="superfeature_contrastive with comparison 'embedding'; expected one that keeps"):
+        check_settings(metric.get_config("global,loss=superfeature_contrastive"))
 
 
 @pytest.mark.parametrize("source", metric.SOURCES)

@@ -15,7 +15,7 @@ from partrep import UserError
 from partrep.data import imageset
 from partrep.data.fewshot import FewshotData
 from partrep.data.source import ArraySource
-from partrep.losses import multi_similarity
+from partrep.losses import multi_similarity, superfeature_contrastive
 from partrep.losses.pairs import aligned_cosine, cosine
 from partrep.metrics.retrieval import retrieval_scores
 from partrep.models.comparisons import COMPARISONS
@@ -131,6 +131,17 @@ def test_the_loss_is_that_of_the_comparison(parts):
     np.testing.assert_allclose(terms["metric"][0], wanted, rtol=1e-4)
     assert set(terms) == {"metric", "spread"} and terms["spread"][1] == 0.5
     assert 0 <= float(aux.metrics["precision_at_1"]) <= 1
+
+
+def test_super_features_are_the_vectors_of_parts_that_are_present():
+    rng = np.random.default_rng(3)
+    vectors = (rng.normal(size=(2, 3, 5)).repeat(2, 0) + 0.1 * rng.normal(size=(4, 3, 5))).astype(np.float32)
+    presence = np.float32([[1, 1, 0]] * 2 + [[1, 1, 1]] * 2)
+    settings, labels = {"name": "superfeature_contrastive", **presets.LOSSES["superfeature_contrastive"]}, jnp.array([0, 0, 1, 1])
+    found = metric.loss_of(settings, (jnp.asarray(vectors), jnp.asarray(presence)), labels, cosine, None)
+    vectors[:2, 2] = 0.0
+    expected = superfeature_contrastive(jnp.asarray(vectors), labels)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6) and float(found) > 0
 
 
 def test_proxies_are_compared_with_all_parts_side_by_side():
