@@ -46,6 +46,7 @@ class OpensetData:
         unknown: test images of others, by kind.
         altered: i32 [m], which part of each image of the kind `RESERVED` is unknown; None where no part is.
         part_names: of the true parts, where there are any.
+        attributes: int [C,P], the value of each part of each known class; None where classes have no such values.
         channels: of the images.
     """
 
@@ -56,6 +57,7 @@ class OpensetData:
     altered: np.ndarray | None
     part_names: tuple[str, ...]
     channels: int
+    attributes: np.ndarray | None = None
 
     def __post_init__(self):
         sets = (self.train, self.validation, self.known, *self.unknown.values())
@@ -168,6 +170,7 @@ def _birds(settings: Mapping[str, Any], trial: int) -> OpensetData:
         altered=altered,
         part_names=birds.PARTS,
         channels=3,
+        attributes=world.classes("base"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Global average pooling as a part method with one part: the baseline of every comparison."""
+"""Global average pooling as a part method whose parts are the whole image: the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from partrep.parts.structure import Parts
 
 
 class Gap(nn.Module):
-    """One part that is the whole image, `v = (1/N) sum_n z_n`.
+    """One part that is the whole image, `v = (1/N) sum_n z_n`; or several, of which each is.
 
     Honest explanation, with a linear head: level 1 trivially (one part), level 2 exactly (the class
     activation map). Not level 3. `read_out(features, assignment)` is the read-out with the assignment frozen.
+
+    Attributes:
+        parts: K >= 1: how often the same vector is there, for heads in which each part tells something else.
 
     Call:
         features: [B,h,w,D].
         train: unused.
 
     Returns:
-        `Parts` with K=1: assignment and presence 1, centroid the image centre, no background, no scores.
+        `Parts`: assignment and presence 1, centroid the image centre, no background, no scores.
 
     Raises:
         ValueError: features without four axes.
@@ -34,12 +37,14 @@ class Gap(nn.Module):
     Source: Zhou et al. (2016), class activation maps.
     """
 
+    parts: int = 1
     read_out = staticmethod(readout.area_mean)
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> Parts:
-        """The whole image as one part."""
-        whole = jnp.ones_like(features[..., 0], jnp.float32)[:, None]
+        """The whole image as each part."""
+        b, h, w, _ = features.shape
+        whole = jnp.ones((b, self.parts, h, w), jnp.float32)
         return Parts(
             similarity=whole,
             assignment=whole,

@@ -85,11 +85,24 @@ def make(config: Mapping[str, Any], method: str, trial: int) -> Openset:
     own = of_method(config, method)
     data = openset_data.load(own["data"], trial)
     dtype = sharding.compute_dtype(own["dtype"])
-    model = build(own["model"], data.train.classes, dtype)
+    model = build(recipe(own["model"], data), data.train.classes, dtype)
     if not own.get("autoencoder"):
         return Openset(own, data, model)
     autoencoder = ImageAutoencoder(**dict(own["autoencoder"]), dtype=dtype)
     return Openset(own, data, GenerativeDiscriminative(autoencoder, model))
+
+
+def recipe(model: Mapping[str, Any], data: OpensetData) -> dict[str, Any]:
+    """The entries of a model; a head by attributes gets the values of the known classes.
+
+    Raises:
+        UserError: a head by attributes, and classes without any.
+    """
+    if model["head"]["name"] != "attributes":
+        return dict(model)
+    if data.attributes is None:
+        raise UserError("the head attributes, on data whose classes have no attributes; expected those of birds")
+    return {**model, "head": {**model["head"], "table": tuple(map(tuple, data.attributes.tolist()))}}
 
 
 def cross_entropy(task: Openset, params: Tree, outputs: PartOutputs, labels: jax.Array) -> jax.Array:
@@ -115,7 +128,14 @@ def reconstruction(task: Openset, params: Tree, outputs: PartOutputs, labels: ja
     return cross_entropy(task, params, outputs, labels) + task.config["own_error"] * own
 
 
-OBJECTIVES = {"cross_entropy": cross_entropy, "arpl": arpl, "reconstruction": reconstruction}
+def attributes(task: Openset, params: Tree, outputs: PartOutputs, labels: jax.Array) -> jax.Array:
+    """The mean cross entropy of the values of the parts, with the head `attributes`: each part tells its own."""
+    assert outputs.contributions is not None
+    own = jnp.take_along_axis(outputs.contributions, labels[:, None, None], axis=2)
+    return -own.mean()
+
+
+OBJECTIVES = {"cross_entropy": cross_entropy, "arpl": arpl, "reconstruction": reconstruction, "attributes": attributes}
 
 
 def classification_loss(

@@ -122,12 +122,20 @@ def named_share(task: Openset, variables: Tree) -> float | None:
     if data.altered is None or part_count(task, variables) < 2:
         return None
     held_out, altered = Sampled(task, variables, data.validation), Sampled(task, variables, data.unknown[RESERVED])
-    places = part_of_each(held_out.maps["assignment"], held_out.maps["part_mask"], len(data.part_names))
+    places = true_parts(task, held_out)
     known, errors = (against(task, variables, each.images, each.indices) for each in (held_out, altered))
     found = places[most_unknown_part(errors, known)]
     true = data.altered[altered.indices]
     seen = altered.maps["visible"][np.arange(len(true)), true] > 0.5
     return float((found == true)[seen].mean())
+
+
+def true_parts(task: Openset, held_out: Sampled[Openset]) -> np.ndarray:
+    """int [K]: which true part each part of the model is; by its name, or by where it lies in images of a set."""
+    names = task.data.part_names
+    if task.config["model"]["head"]["name"] == "attributes":
+        return np.arange(len(names))
+    return part_of_each(held_out.maps["assignment"], held_out.maps["part_mask"], len(names))
 
 
 def against(task: Openset, variables: Tree, images: ImageSet, indices: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from partrep.directions import unit
 from partrep.models.heads.attention import Attention
+from partrep.models.heads.attributes import Attributes
 from partrep.models.heads.autoencoders import Autoencoders
 from partrep.models.heads.mlp import Mlp
 from partrep.models.heads.reciprocal import Reciprocal
@@ -226,6 +227,7 @@ class PartsCosine(nn.Module):
 
 HEADS = {
     "attention": Attention,
+    "attributes": Attributes,
     "autoencoders": Autoencoders,
     "class_tied": ClassTied,
     "concat": Concat,
