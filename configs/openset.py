@@ -117,7 +117,7 @@ def _birds() -> ConfigDict:
     model = dict(backbone=backbone, method=dict(name="slots", parts=8, rounds=2, width=64, background=True, border=0),
                  bottleneck=dict(name="standardised", width=16), head=dict(name="concat"))  # fmt: skip
     own = dict(model=model, losses=dict(spread=0.5), multipliers=classify.SLOW_SLOTS)
-    config = _run(data, {**_methods(backbone, dict(), own), **_named(backbone)}, 600, 64)
+    config = _run(data, {**_methods(backbone, dict(), own), **_named(backbone)}, 1200, 64)
     # Autoencoders of so many classes do not learn birds; a linear head on the same slots does.
     config.methods.parts.objective = "cross_entropy"
     del config.methods.parts["own_error"]

@@ -17,8 +17,8 @@ def test_every_preset_is_a_config_of_its_own_name(preset, smoke):
     assert config.preset == preset + ("-smoke" if smoke else "") and config.data.name == preset
     assert json.loads(config.to_json())["task"] == "openset"
     # Birds are not augmented: the plain network is trained once, and scored in four ways.
-    assert config.compared == (openset.METHODS[1:] if preset == "birds" else openset.METHODS)
-    assert set(config.methods) == set(openset.METHODS)
+    assert config.compared == ((*openset.METHODS[1:], *openset.NAMED) if preset == "birds" else openset.METHODS)
+    assert set(config.methods) == {*openset.METHODS, *(openset.NAMED if preset == "birds" else ())}
     assert len(config.methods.maximum_logit.scores) == (4 if preset == "birds" else 2)
     if smoke:
         assert config.trials == (0,) and sum(stage.steps for stage in config.stages.values()) <= 4
@@ -34,13 +34,16 @@ def test_a_method_can_be_run_alone():
     assert config.compared == ("arpl",) and openset.get_config("mnist").methods == config.methods
     with pytest.raises(partrep.UserError, match="unknown value method='gan'"):
         openset.get_config("mnist,method=gan")
+    with pytest.raises(partrep.UserError, match="unknown method of mnist 'attributes'"):
+        openset.get_config("mnist,method=attributes")
 
 
 @pytest.mark.parametrize("preset", openset.PRESETS)
 def test_what_methods_name_exists_and_their_backbone_is_the_same(preset):
     methods = openset.get_config(preset).methods
     for own in methods.values():
-        build(own.model.to_dict(), classes=6)
+        model = own.model.to_dict()
+        build(model | {"head": model["head"] | {"table": ((0,) * 6,) * 6}} if "attributes" in model["head"].values() else model, classes=6)
         assert own.model.backbone == methods.softmax.model.backbone
     objective = {"autoencoders": "reconstruction", "concat": "cross_entropy"}[methods.parts.model.head.name]
     assert methods.arpl.objective == "arpl" and methods.parts.objective == objective

@@ -73,6 +73,7 @@ def test_birds_of_three_unknown_kinds():
     different = known != altered
     np.testing.assert_array_equal(different.sum(1), 1)
     np.testing.assert_array_equal(different.argmax(1), data.altered)
+    np.testing.assert_array_equal(known, data.attributes[data.known.labels[:196]])
     assert set(altered[different]) == {birds.RESERVED} and set(data.altered) == set(range(6))
     empty = data.unknown[EMPTY]
     truth = empty.truth(empty.load(np.arange(4)))

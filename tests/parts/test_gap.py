@@ -20,6 +20,14 @@ def test_gap_is_the_mean():
     np.testing.assert_array_equal(parts.presence, 1.0)
 
 
+def test_several_parts_are_the_same_image():
+    features = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
+    parts, one = (Gap(parts=k).apply({}, features, train=False) for k in (3, 1))
+    for name in ("vectors", "assignment", "presence", "centroid"):
+        found, single = getattr(parts, name), getattr(one, name)
+        np.testing.assert_array_equal(found, np.repeat(single, 3, axis=1))
+
+
 def test_gap_has_no_parameters():
     assert not Gap().init(jax.random.key(0), jnp.ones((1, 2, 2, 3)), train=False)
 

@@ -1,5 +1,7 @@
 """Open-set tasks on a few images: what each objective asks, which stage trains what, and the rows of the results."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +59,23 @@ def test_objectives(task):
     params = {"head": {"points": points, "radius": jnp.float32(0.5)}}
     wanted = reciprocal_points(codes[:, 0], points, jnp.float32(0.5), LABELS)
     assert openset.arpl(arpl, params, outputs(LOGITS, codes), LABELS) == wanted
+
+
+def test_attributes_are_asked_of_each_part():
+    shares = np.random.default_rng(1).normal(size=(4, 2, 3))
+    made = PartOutputs(None, None, None, jnp.float32(shares.sum(1)), None, contributions=jnp.float32(shares))
+    wanted = -np.mean([shares[n, :, LABELS[n]] for n in range(4)])
+    assert float(openset.attributes(None, {}, made, LABELS)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_head_by_attributes_gets_the_values_of_the_known_classes(task):
+    data = task("softmax").data
+    model = {"backbone": {}, "head": {"name": "attributes"}}
+    with pytest.raises(UserError, match="classes have no attributes"):
+        openset.recipe(model, data)
+    known = dataclasses.replace(data, attributes=np.arange(12).reshape(6, 2))
+    assert openset.recipe(model, known)["head"]["table"] == tuple((2 * c, 2 * c + 1) for c in range(6))
+    assert openset.recipe({"head": {"name": "concat"}}, known) == {"head": {"name": "concat"}}
 
 
 def test_the_autoencoder_has_a_stage_of_its_own(task):
