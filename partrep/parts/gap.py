@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from partrep.parts import readout
 from partrep.parts.structure import Parts
+from partrep.shapes import check_shapes
 
 
 class Gap(nn.Module):
@@ -43,8 +44,8 @@ class Gap(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> Parts:
         """The whole image as each part."""
-        b, h, w, _ = features.shape
-        whole = jnp.ones((b, self.parts, h, w), jnp.float32)
+        sizes = check_shapes("Gap", features=(features, "B h w D"))
+        whole = jnp.ones((sizes["B"], self.parts, sizes["h"], sizes["w"]), jnp.float32)
         return Parts(
             similarity=whole,
             assignment=whole,
