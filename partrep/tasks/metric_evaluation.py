@@ -43,7 +43,7 @@ RESULTS_NOTE = (
 )
 
 
-FEW = 16
+FEW = 12
 """Parts that meet all parts of all images; with more it takes minutes, and such are cells of a grid as a rule."""
 
 
