@@ -167,7 +167,7 @@ def test_scores_stand_in_for_vectors():
             "'conv4' has no field 'width'; it has: widths, strides",
         ),
         ({"decoder": {"name": "pixels"}}, "unknown decoder 'pixels'; known: parts"),
-        ({"head": {"name": "perceptron"}}, "unknown head 'perceptron'; known: attention, autoencoders, class_tied, concat, concat_cosine, cosine, linear, mlp, nonnegative, parts_cosine, reciprocal"),
+        ({"head": {"name": "perceptron"}}, "unknown head 'perceptron'; known: attention, attributes, autoencoders, class_tied, concat, concat_cosine, cosine, linear, mlp, nonnegative, parts_cosine, reciprocal"),
         ({"backbone": {}}, "backbone without a name; known: cifar_resnet, conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],

@@ -59,7 +59,7 @@ def oracle(name, params, codes, presence, **fields):
     return out, out.sum(1) + p.get("bias", 0.0)
 
 
-ELSEWHERE = ("attention", "autoencoders", "class_tied", "nonnegative", "reciprocal")  # tested in files of their own
+ELSEWHERE = ("attention", "attributes", "autoencoders", "class_tied", "nonnegative", "reciprocal")  # tested in files of their own
 CASES = [(name, {}) for name in HEADS if name not in ELSEWHERE] + [(name, {"shared": True}) for name in ("parts_cosine", "concat")]
 
 
