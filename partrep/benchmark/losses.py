@@ -61,10 +61,10 @@ def programs(batch: int, seconds: float, differentiate: bool) -> Iterator[tuple[
 
         return Ready(seconds, jax.value_and_grad(mean) if differentiate else mean, learned, labels)
 
+    parts, block = embeddings.reshape(batch, PARTS, -1), -(-batch // BLOCKS)
     for name, loss in PAIRS.items():
         yield f"{name}/plain", ready(loss, embeddings)
-        yield f"{name}/blocks", ready(functools.partial(loss, block=-(-batch // BLOCKS)), embeddings)
-    parts, block = embeddings.reshape(batch, PARTS, -1), -(-batch // BLOCKS)
+        yield f"{name}/blocks", ready(functools.partial(loss, block=block), embeddings)
     yield "superfeature_contrastive/blocks", ready(functools.partial(superfeature_contrastive, block=block), parts)
     for name, loss in PROXIES.items():
         yield f"{name}/plain", ready(loss, embeddings, proxies)

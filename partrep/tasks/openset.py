@@ -92,13 +92,18 @@ def make(config: Mapping[str, Any], method: str, trial: int) -> Openset:
     return Openset(own, data, GenerativeDiscriminative(autoencoder, model))
 
 
+def named_parts(model: Mapping[str, Any]) -> bool:
+    """Whether the parts of a model are told what they are: each is an attribute of the classes."""
+    return model["head"]["name"] == "attributes"
+
+
 def recipe(model: Mapping[str, Any], data: OpensetData) -> dict[str, Any]:
     """The entries of a model; a head by attributes gets the values of the known classes.
 
     Raises:
         UserError: a head by attributes, and classes without any.
     """
-    if model["head"]["name"] != "attributes":
+    if not named_parts(model):
         return dict(model)
     if data.attributes is None:
         raise UserError("the head attributes, on data whose classes have no attributes; expected those of birds")

@@ -20,7 +20,7 @@ from partrep.metrics.openset import openness
 from partrep.report.content import Discovery, Fooled, OpensetPage, Result, Score
 from partrep.tasks.batches import eval_batches, spaced
 from partrep.tasks.maps import Sampled, part_count
-from partrep.tasks.openset import Openset
+from partrep.tasks.openset import Openset, named_parts
 from partrep.tasks.outcome import Outcome
 from partrep.train.state import Tree
 
@@ -133,14 +133,9 @@ def named_share(task: Openset, variables: Tree) -> float | None:
 def true_parts(task: Openset, held_out: Sampled[Openset]) -> np.ndarray:
     """int [K]: which true part each part of the model is; by its name, or by where it lies in images of a set."""
     names = task.data.part_names
-    if named_parts(task.config):
+    if named_parts(task.config["model"]):
         return np.arange(len(names))
     return part_of_each(held_out.maps["assignment"], held_out.maps["part_mask"], len(names))
-
-
-def named_parts(method: Mapping[str, Any]) -> bool:
-    """Whether the parts of a method are told what they are."""
-    return method["model"]["head"]["name"] == "attributes"
 
 
 def against(task: Openset, variables: Tree, images: ImageSet, indices: np.ndarray) -> np.ndarray:
@@ -298,7 +293,7 @@ def _page(config: Mapping[str, Any], scored: Trials, rows: tuple[Result, ...], f
         ),
         scores=score_table(scored),
         kinds=kind_table(scored),
-        part_names=data.part_names if named_parts(config["methods"][named_rows(config)[-1][1]]) else (),
+        part_names=data.part_names if named_parts(config["methods"][named_rows(config)[-1][1]]["model"]) else (),
     )
 
 

@@ -39,7 +39,7 @@ def head(request):
     return params, gradients, logits
 
 
-def test_masked_shots_have_no_influence(head, make_episode):
+def test_masked_shots_have_no_influence(head, make_episode, request):
     logits = head[-1]
     support, query, mask = make_episode()
     mask = np.array([[True, False]] * 3)
@@ -49,7 +49,9 @@ def test_masked_shots_have_no_influence(head, make_episode):
         array[:, 1] = np.nan
     np.testing.assert_array_equal(logits(support, query, mask), before)
     alone = logits(take(support, np.s_[:, :1]), query, mask[:, :1])
-    np.testing.assert_allclose(alone, before, rtol=2e-4, atol=2e-4)  # some heads train: rounding differs by CPU
+    # baseline++ is trained here, step after step: of other shapes the rounding differs, by up to 9e-5 on some CPUs
+    bound = 2e-4 if request.node.callspec.params["head"] == "baseline++" else 2e-5
+    np.testing.assert_allclose(alone, before, rtol=bound, atol=bound)
 
 
 def test_a_zero_weight_removes_the_vector(head, make_episode):
