@@ -158,6 +158,10 @@ class PartModel(nn.Module):
         )
 
 
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
 def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Module:
     """Makes the module `fields["name"]` of `table` with the other entries of `fields` as its attributes."""
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(fields).items()}
@@ -165,9 +169,11 @@ def make(table: dict[str, Any], kind: str, fields: Mapping[str, Any]) -> nn.Modu
         raise UserError(f"{kind} without a name; known: {', '.join(sorted(table))}")
     name = str(settings.pop("name"))
     module = lookup(table, name, kind)
-    known = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
+    known = {f.name: f for f in dataclasses.fields(module) if f.name not in ("parent", "name")}
     if unknown := sorted(set(settings) - set(known)):
         raise UserError(f"{kind} {name!r} has no field {unknown[0]!r}; it has: {', '.join(known)}")
+    if missing := [f.name for f in known.values() if _required(f) and f.name not in settings]:
+        raise UserError(f"{kind} {name!r} without {missing[0]!r}; expected a value for it")
     return module(**settings)
 
 

@@ -30,6 +30,7 @@ from partrep.tasks.classify_evaluation import LEVELS
 BACKBONE = {"name": "patchnet", "widths": [8], "depths": [0], "patch": 4, "strides": [1]}
 LINEAR = [name for name, head in HEADS.items() if head.linear_in_codes]
 OF_SCORES = ("class_tied", "nonnegative")  # heads that read one number a part
+FIELDS = {"attributes": {"table": ((0,),) * 3}}  # of heads that cannot be made without
 PARTS = {
     "gap": {},
     "ca_stream": {},
@@ -190,7 +191,7 @@ def test_without_classifier_nothing_is_contributed():
 def names(method="landmarks", bottleneck="standardised", head="concat", **more):
     """A model by the names of its pieces; `level` reads no numbers."""
     config = {"backbone": BACKBONE, "method": {"name": method}, "bottleneck": {"name": bottleneck}}
-    return build(config | ({"head": {"name": head}} if head else {}) | more, CLASSES)
+    return build(config | ({"head": {"name": head, **FIELDS.get(head, {})}} if head else {}) | more, CLASSES)
 
 
 READ_OUT = {"gap", "ca_stream", "landmarks", "locations", "slots", "assigned"}  # linear in the features

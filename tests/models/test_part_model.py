@@ -168,6 +168,7 @@ def test_scores_stand_in_for_vectors():
         ),
         ({"decoder": {"name": "pixels"}}, "unknown decoder 'pixels'; known: parts"),
         ({"head": {"name": "perceptron"}}, "unknown head 'perceptron'; known: attention, attributes, autoencoders, class_tied, concat, concat_cosine, cosine, linear, mlp, nonnegative, parts_cosine, reciprocal"),
+        ({"head": {"name": "attributes"}}, "head 'attributes' without 'table'; expected a value for it"),
         ({"backbone": {}}, "backbone without a name; known: cifar_resnet, conv4"),
         ({"neck": {}}, "model has no entry 'neck'"),
     ],
