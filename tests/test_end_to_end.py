@@ -404,7 +404,7 @@ OPENSETS = [  # argument, the rows of the results
     ("mnist", ("softmax", "openmax", "maximum_logit", "energy", "arpl", "generative_discriminative", "parts_probability", "parts")),
     ("cifar10,method=maximum_logit", ("maximum_logit", "energy")),
     ("birds,method=parts", ("parts_probability", "parts")),
-    ("birds,method=attributes", ("attributes_probability", "attributes")),
+    ("birds,method=aspects", ("aspects_probability", "aspects")),
 ]
 
 
@@ -429,8 +429,8 @@ def test_openset(argument, rows, tmp_path, monkeypatch, capsys, hasty):
     folders = {path.name for path in (tmp_path / "run").iterdir() if (path / "checkpoints").is_dir()}
     assert folders == {f"{method}-{trial}" for method in methods for trial in ((1, 3) if trials == 2 else (0,))}
     page = (tmp_path / "run" / "report" / "index.html").read_text()
-    assert page.count("first</h3>") == kinds + 1 and ("Most unknown: " in page) == (rows[-1] in ("parts", "attributes"))
-    if rows[-1] == "attributes":  # its parts have names
+    assert page.count("first</h3>") == kinds + 1 and ("Most unknown: " in page) == (rows[-1] in ("parts", "aspects"))
+    if rows[-1] == "aspects":  # its parts have names
         assert "beak" in page and "part 1" not in page
     assert ('id="kinds"' in page) == (f"test/{rows[-1]}/unknown_part_named" in results) == (preset == "birds")
     if preset == "cifar10":  # finished runs are not trained again

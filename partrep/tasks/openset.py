@@ -21,6 +21,7 @@ from partrep.data.openset import OpensetData
 from partrep.data.pipeline import Prefetched
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.reciprocal_points import reciprocal_points
+from partrep.models.aspects import GreyAspect
 from partrep.models.generative_discriminative import (
     TURNS,
     Compared,
@@ -51,7 +52,7 @@ class Openset:
 
     config: Mapping[str, Any]
     data: OpensetData
-    model: PartModel | GenerativeDiscriminative
+    model: PartModel | GreyAspect | GenerativeDiscriminative
 
     def init(self, key: jax.Array) -> dict[str, Tree]:
         """The variables at step 0."""
@@ -86,6 +87,10 @@ def make(config: Mapping[str, Any], method: str, trial: int) -> Openset:
     data = openset_data.load(own["data"], trial)
     dtype = sharding.compute_dtype(own["dtype"])
     model = build(recipe(own["model"], data), data.train.classes, dtype)
+    if own.get("grey"):
+        twin = build(recipe(own["model"], data), data.train.classes, dtype)
+        assert twin.head is not None
+        return Openset(own, data, GreyAspect(model, twin.backbone, twin.bottleneck, twin.head))
     if not own.get("autoencoder"):
         return Openset(own, data, model)
     autoencoder = ImageAutoencoder(**dict(own["autoencoder"]), dtype=dtype)
