@@ -39,7 +39,7 @@ def circle(
         f32 scalar >= 0 (per batch); 0 where no example has both a positive and a negative.
 
     Raises:
-        ValueError: shapes that do not agree, gamma not above 0, a block below 1.
+        ValueError: shapes that do not agree, gamma not above 0, a margin out of range, a block below 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,6 +53,8 @@ def circle(
     those that cost 0. Other code (TinyZeaMays/CircleLoss) takes one softplus of all pairs of the batch instead.
     """
     check_positive("circle", gamma=gamma)
+    if not isinstance(margin, jax.core.Tracer) and not 0 <= margin < 1:
+        raise ValueError(f"circle: margin is {margin}; expected 0 <= m < 1")
 
     def terms(s: jax.Array, positive: jax.Array, negative: jax.Array) -> tuple[jax.Array, jax.Array]:
         pull, push = jax.lax.stop_gradient((jax.nn.relu(1.0 + margin - s), jax.nn.relu(s + margin)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from partrep.losses.reduction import log_sum_shifted
 from partrep.shapes import check_shapes
 
 
@@ -42,9 +43,17 @@ def softmax_cross_entropy(
         raise ValueError(f"softmax_cross_entropy: label_smoothing is {label_smoothing}; expected 0 <= s < 1")
     logits = logits.astype(jnp.float32)
     if where is not None:
+        where = jnp.asarray(where, bool)
         logits = jnp.where(where[:, None], logits, 0.0)
     target = jax.nn.one_hot(labels, classes) if axes == "B" else labels.astype(jnp.float32)
     target = (1.0 - label_smoothing) * target + label_smoothing / classes
-    log_probability = jnp.where(target > 0, jax.nn.log_softmax(logits), 0.0)  # 0 log 0 = 0
+    log_probability = jnp.where(target > 0, _log_softmax(logits), 0.0)  # 0 log 0 = 0
     loss = -jnp.sum(target * log_probability, axis=-1)
     return loss if where is None else jnp.where(where, loss, 0.0)
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    """`jax.nn.log_softmax` of [B,C], finite for finite logits of any size, compiled or not."""
+    top = jax.lax.stop_gradient(jnp.max(logits, axis=1, keepdims=True))
+    total, shifted = log_sum_shifted(logits - top)
+    return shifted - total[:, None]

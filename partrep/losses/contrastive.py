@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.losses.pairs import (
+    SMALLEST_SQUARED_DISTANCE,
     Similarity,
     check_choice,
     check_positive,
@@ -17,8 +18,6 @@ from partrep.losses.pairs import (
     ratio,
 )
 from partrep.shapes import check_shapes
-
-SMALLEST_SQUARED_DISTANCE = 1e-12
 
 
 def contrastive(
@@ -60,8 +59,9 @@ def contrastive(
 
     Source: Hadsell, Chopra and LeCun 2006, equation 4; with margins 0.7 to 0.85 for unit vectors Radenovic et al. 2019.
     Departures: a mean over pairs. The source and the code of Radenovic et al. sum: times n, of the pairs given. The
-    default of pytorch-metric-learning is `nonzero` with distances not squared, margins 0 and 1. Where vectors
-    coincide, a negative pair costs m^2 / 2 and has no gradient, which has no direction there.
+    default of pytorch-metric-learning is `nonzero` with distances not squared, margins 0 and 1. Vectors nearer than
+    1e-3 coincide, as float32 cosines cannot tell their distance: a positive pair of them costs nothing, a negative one
+    m^2 / 2, without gradient, which has no direction there.
     """
     check_choice("contrastive", "average", average, ("all", "nonzero"))
 
@@ -69,7 +69,7 @@ def contrastive(
         squared = jnp.maximum(2.0 - 2.0 * s, 0.0)
         apart = squared > SMALLEST_SQUARED_DISTANCE
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
-        pull = jnp.where(positive, 0.5 * squared, 0.0)
+        pull = jnp.where(positive & apart, 0.5 * squared, 0.0)
         push = jnp.where(negative, 0.5 * jax.nn.relu(margin - distance) ** 2, 0.0)
         if average == "nonzero":
             positive, negative = pull > 0, push > 0
@@ -174,6 +174,9 @@ def nt_xent(
     Departures: none. With more than two views of an image pytorch-metric-learning leaves the other positives out of
     each denominator; `supervised_contrastive` keeps them.
     """
+    trees: list[Any] = [jax.tree.structure(view) for view in (first, second)]
+    if trees[0] != trees[1]:
+        raise ValueError(f"nt_xent: first is {trees[0]}, second {trees[1]}; expected the same arrays of both views")
     images = jnp.arange(len(jax.tree.leaves(first)[0]))
     check_shapes("nt_xent", images=(images, "B"), where=(where, "B"))
     for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from partrep.directions import SMALLEST_NORM, unit
 from partrep.losses.classification import softmax_cross_entropy
-from partrep.losses.pairs import EXACT, check_positive
+from partrep.losses.pairs import EXACT, check_positive, check_some
 from partrep.shapes import check_shapes
 
 
@@ -19,8 +19,9 @@ def compare(
     """Unit embeddings [B,E], with zeros for padding, unit proxies [C,E], and the own class of each, bool [B,C]."""
     given = {"embeddings": (embeddings, "B E"), "proxies": (proxies, "C E"), "labels": (labels, "B")}
     sizes = check_shapes(function, **given, where=(where, "B"))
+    check_some(function, sizes["B"])
     if where is not None:
-        embeddings = jnp.where(where[:, None], embeddings, 0.0)
+        embeddings = jnp.where(jnp.asarray(where, bool)[:, None], embeddings, 0.0)
     return unit(embeddings), unit(proxies), jnp.asarray(labels)[:, None] == jnp.arange(sizes["C"])
 
 
@@ -137,8 +138,8 @@ def arcface(
 
     Source: ArcFace (Deng et al. 2019), equation 3, m = 0.5, s = 64.
     Departures: the paper leaves `t + m > pi` open. The authors' code takes `cos t - m sin m` there, which jumps (at
-    m = 0.5 from -1 to -1.117) and has the same slope; up to `t = pi - m` both are the same. Another well-known
-    library takes degrees, and lets the cosine rise again. The sine is the length of `x - cos(t) w`, exact near 0
+    m = 0.5 from -1 to -1.117) and has the same slope; up to `t = pi - m` both are the same. pytorch-metric-learning
+    takes degrees, and does as the authors' code beyond pi. The sine is the length of `x - cos(t) w`, exact near 0
     and pi, where the root of `1 - cos^2` loses its digits and has no gradient.
     """
     check_positive("arcface", scale=scale)
@@ -149,14 +150,14 @@ def arcface(
     cosine = jnp.sum(jnp.where(own, cosines, 0.0), axis=1)
     sine = _length(x - cosine[:, None] * proxy)
     sine = jnp.where(jnp.any(x != 0, axis=1), sine, 1.0)
-    cos_m, sin_m = math.cos(margin), math.sin(margin)
+    cos_m, sin_m = jnp.cos(margin), jnp.sin(margin)
     moved = jnp.where(cosine > -cos_m, cosine * cos_m - sine * sin_m, cosine - (1.0 - cos_m))
     return softmax_cross_entropy(scale * jnp.where(own, moved[:, None], cosines), labels, where=where)
 
 
 def check_margin(function: str, margin: float, most: float = math.inf) -> None:
-    """A `ValueError` unless 0 <= margin <= most."""
-    if not 0.0 <= margin <= most:
+    """A `ValueError` unless 0 <= margin <= most; one that is a traced array passes."""
+    if not isinstance(margin, jax.core.Tracer) and not 0.0 <= margin <= most:
         wanted = "at least 0" if most == math.inf else f"a number in [0, {most:.4g}]"
         raise ValueError(f"{function}: margin is {margin}; expected {wanted}")
 

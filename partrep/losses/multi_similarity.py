@@ -58,9 +58,10 @@ def multi_similarity(
 
     Source: Wang et al. 2019, multi-similarity loss and its mining; alpha 2, beta 50, epsilon 0.1. Lambda is 1 in the
     paper, 0.5 in the released code and here.
-    Departures: a mean over the batch, as in the released code; for pytorch-metric-learning's choice of pairs too this
-    is the mean. The released code leaves out positives with similarity above 1 - 1e-5, which is how it drops the
-    anchor itself; here duplicates are pairs as others, and only the anchor is dropped.
+    Departures: a mean over the batch, as in the released code, whose settings have beta 40; for
+    pytorch-metric-learning's choice of pairs too this is the mean. The released code leaves out positives with
+    similarity above 1 - 1e-5, which is how it drops the anchor itself; here duplicates are pairs as others, and only
+    the anchor is dropped.
     """
     check_positive("multi_similarity", alpha=alpha, beta=beta)
 

@@ -10,6 +10,8 @@ vectors.
 
 from __future__ import annotations
 
+import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from partrep.directions import unit
+from partrep.losses.reduction import log_sum_shifted
 from partrep.shapes import check_shapes
 
 EXACT = jax.lax.Precision.HIGHEST
 SMALLEST_PRESENCE = 1e-6
+SMALLEST_SQUARED_DISTANCE = 1e-6  # of `2 - 2 s`; what is nearer is one point: float32 similarities cannot tell
 NOTHING = -1e30  # the logarithm of an empty sum: finite, so that sums of two and gradients stay so
 
 Similarity = Callable[[Any, Any], jax.Array]
@@ -207,9 +211,8 @@ def masked_logsumexp(values: jax.Array, counts: jax.Array) -> jax.Array:
     some = jnp.any(counts, axis=1)
     top = jnp.max(jnp.where(counts, values, -jnp.inf), axis=1)
     top = jax.lax.stop_gradient(jnp.where(some, top, 0.0))
-    shifted = jnp.where(counts, values - top[:, None], -jnp.inf)  # exp and its gradient are 0 there
-    total = jnp.sum(jnp.exp(shifted), axis=1)
-    return jnp.where(some, top + jnp.log(jnp.where(some, total, 1.0)), NOTHING)
+    total, _ = log_sum_shifted(jnp.where(counts, values - top[:, None], -jnp.inf))
+    return jnp.where(some, top + total, NOTHING)
 
 
 def ratio(total: jax.Array, count: jax.Array) -> jax.Array:
@@ -228,10 +231,16 @@ def check_choice(function: str, name: str, value: str, known: tuple[str, ...]) -
         raise ValueError(f"{function}: {name} is {value!r}; expected one of {', '.join(known)}")
 
 
-def check_positive(function: str, **numbers: float) -> None:
+def check_some(function: str, batch: int) -> None:
+    """A `ValueError` for a batch of no examples."""
+    if not batch:
+        raise ValueError(f"{function}: a batch of no examples; expected at least one")
+
+
+def check_positive(function: str, **values: float) -> None:
     """A `ValueError` that names the first argument that is not above 0; those given as traced arrays pass."""
-    for name, value in numbers.items():
-        if not isinstance(value, jax.core.Tracer) and value <= 0:
+    for name, value in values.items():
+        if not isinstance(value, jax.core.Tracer) and not value > 0:
             raise ValueError(f"{function}: {name} is {value}; expected above 0")
 
 
@@ -264,13 +273,13 @@ def over_anchors(
         A pytree of arrays [B].
 
     Raises:
-        ValueError: shapes that do not agree, a block below 1.
+        ValueError: shapes that do not agree, no examples, a block below 1.
     """
     batch = _batch_size(function, embeddings, labels, where)
-    if block is not None and block < 1:
-        raise ValueError(f"{function}: block is {block}; expected at least 1, or None")
+    if block is not None and (not isinstance(block, numbers.Integral) or block < 1):
+        raise ValueError(f"{function}: block is {block}; expected at least 1, a whole number, or None")
     labels, counts = jnp.asarray(labels), jnp.ones(batch, bool) if where is None else jnp.asarray(where, bool)
-    embeddings = jax.tree.map(lambda x: jnp.where(counts.reshape(-1, *[1] * (x.ndim - 1)), x, 0), embeddings)
+    embeddings = jax.tree.map(functools.partial(_filled, counts), embeddings)
 
     def of_block(anchors: tuple[Any, jax.Array, jax.Array, jax.Array]) -> Any:
         chosen, classes, real, position = anchors
@@ -289,6 +298,15 @@ def over_anchors(
     return jax.tree.map(lambda x: x.reshape(-1)[:batch], folded)
 
 
+def _filled(counts: jax.Array, x: jax.Array) -> jax.Array:
+    """[B,...] with the first example that counts in place of those that do not: what a similarity takes from all
+    vectors, such as their mean, is then of the order of those that count. Zeros where none does."""
+    x = jnp.asarray(x)
+    real = counts.reshape(-1, *[1] * (x.ndim - 1))
+    first = jnp.where(jnp.any(counts), x[jnp.argmax(counts)], 0)
+    return jnp.where(real, x, jax.lax.stop_gradient(first))
+
+
 def _fold(x: jax.Array, block: int) -> jax.Array:
     """[B,...] as [blocks,block,...], filled up with zeros: false in `counts`, hence compared with nothing."""
     padded = jnp.pad(x, [(0, -len(x) % block)] + [(0, 0)] * (x.ndim - 1))
@@ -297,6 +315,7 @@ def _fold(x: jax.Array, block: int) -> jax.Array:
 
 def _batch_size(function: str, embeddings: Any, labels: jax.Array, where: jax.Array | None) -> int:
     batch = check_shapes(function, labels=(labels, "B"), where=(where, "B"))["B"]
+    check_some(function, batch)
     for leaf in jax.tree.leaves(embeddings):
         if not jnp.ndim(leaf) or len(leaf) != batch:
             raise ValueError(f"{function}: embeddings has shape {jnp.shape(leaf)}; expected [B,...] with B={batch}")

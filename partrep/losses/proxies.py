@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from partrep.directions import unit
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.margin_softmax import check_margin, compare, products
-from partrep.losses.pairs import EXACT, check_positive
+from partrep.losses.pairs import EXACT, check_positive, masked_logsumexp
 from partrep.shapes import check_shapes
 
 MERGED = 1e-3  # centres nearer than this are one: float32 cosines cannot tell their distance
@@ -53,7 +53,7 @@ def proxy_nca(
     x, p, own = compare("proxy_nca", embeddings, proxies, labels, where)
     near = 2.0 * scale * products(x, p)
     counts = _counts(own, where) & (own.shape[1] > 1)
-    others = jax.nn.logsumexp(jnp.where(own & counts[:, None], -jnp.inf, near), axis=1)
+    others = masked_logsumexp(near, ~own)
     return jnp.where(counts, others - jnp.sum(jnp.where(own, near, 0.0), axis=1), 0.0)
 
 
@@ -183,10 +183,9 @@ def centre_spread(centres: jax.Array) -> jax.Array:
 def _counts(own: jax.Array, where: jax.Array | None) -> jax.Array:
     """Which examples have a label among the classes and are no padding, bool [B]."""
     known = jnp.any(own, axis=1)
-    return known if where is None else known & where
+    return known if where is None else known & jnp.asarray(where, bool)
 
 
 def _log_one_plus_sum(exponents: jax.Array, mask: jax.Array) -> jax.Array:
     """`log(1 + sum_b exp(a_bc))` of the entries that count, [C]."""
-    exponents = jnp.where(mask, exponents, -jnp.inf)
-    return jax.nn.logsumexp(jnp.concatenate([exponents, jnp.zeros_like(exponents[:1])]), axis=0)
+    return jax.nn.softplus(masked_logsumexp(exponents.T, mask.T))

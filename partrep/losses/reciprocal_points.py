@@ -60,7 +60,7 @@ def reciprocal_points(
         features: [B,D], `z`.
         points: [C,D], `p`.
         radius: scalar, `R`, learned, 0 at first.
-        labels: int [B] in 0..C-1, `y`.
+        labels: int [B] in 0..C-1, `y`; an image with another label does not count.
         weight: `w` >= 0.
         temperature: `T` > 0.
         label_smoothing: of the cross entropy, in [0,1).
@@ -81,16 +81,21 @@ def reciprocal_points(
     Departures: none. That code has the radius and the margin in a `MarginRankingLoss`, which is the same; its
     confusing samples, an adversary that makes images, are not part of this loss.
     """
-    if weight < 0 or temperature <= 0:
+    if not weight >= 0 or not temperature > 0:
         found = f"weight {weight}, temperature {temperature}"
         raise ValueError(f"reciprocal_points: {found}; expected weight >= 0 and temperature > 0")
+    if jnp.ndim(radius):
+        raise ValueError(f"reciprocal_points: radius has shape {jnp.shape(radius)}; expected a scalar")
     axes = {"features": (features, "B D"), "labels": (labels, "B"), "where": (where, "B")}
-    check_shapes("reciprocal_points", **axes, points=(points, "C D"))
+    classes = check_shapes("reciprocal_points", **axes, points=(points, "C D"))["C"]
     features, points = features.astype(jnp.float32), points.astype(jnp.float32)
+    labels = jnp.asarray(labels)
+    counts = (labels >= 0) & (labels < classes)
     if where is not None:
-        features = jnp.where(where[:, None], features, 0.0)
-        labels = jnp.where(where, labels, 0)
+        counts = counts & jnp.asarray(where, bool)
+    features = jnp.where(counts[:, None], features, 0.0)
+    labels = jnp.where(counts, labels, 0)
     entropy = softmax_cross_entropy(_class_terms(features, points) / temperature, labels, label_smoothing)
     distance = jnp.mean((features - points[labels]) ** 2, axis=1)
     outside = jax.nn.relu(distance - jnp.asarray(radius, jnp.float32) + 1.0)
-    return mean_where(entropy + weight * outside, where)
+    return mean_where(entropy + weight * outside, counts)

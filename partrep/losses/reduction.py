@@ -1,4 +1,4 @@
-"""Reductions over the real examples of a padded batch."""
+"""Reductions over the real examples of a padded batch, and sums of exponentials."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ def mean_where(values: jax.Array, where: jax.Array | None = None) -> jax.Array:
     """
     check_shapes("mean_where", values=(values, "B"), where=(where, "B"))
     values = values.astype(jnp.float32)
-    if where is None:
-        return jnp.mean(values)
-    return jnp.sum(jnp.where(where, values, 0.0)) / jnp.maximum(jnp.sum(where), 1)
+    counts = jnp.ones(values.shape, bool) if where is None else jnp.asarray(where, bool)
+    return jnp.sum(jnp.where(counts, values, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
+
+
+def log_sum_shifted(shifted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`log sum_j exp(x_ij)` where the largest `x_ij` of each row is 0; also `x`, without what rounding put above 0.
+
+    A compiler may fuse the product that made the values with the subtraction of their maximum, and round once where
+    the maximum was rounded twice: at 1e10 the largest is then not 0 but up to some hundreds away from it, either way.
+
+    Args:
+        shifted: f32 [b,B], `x`, less than its row's maximum; -inf does not count and gets no gradient.
+
+    Returns:
+        f32 [b] >= 0, and f32 [b,B] <= 0.
+
+    Example:
+        >>> total, values = log_sum_shifted(jnp.array([[0.0, -jnp.inf], [256.0, 0.0]]))
+        >>> [round(float(x), 4) for x in total], values.tolist()
+        ([0.0, 0.6931], [[0.0, -inf], [0.0, 0.0]])
+
+    Source: standard.
+    """
+    shifted = shifted - jax.lax.stop_gradient(jax.nn.relu(shifted))
+    total = jnp.sum(jnp.exp(shifted), axis=1)
+    return jnp.log(total + jax.lax.stop_gradient(jax.nn.relu(1.0 - total))), shifted

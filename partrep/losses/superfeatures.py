@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from partrep.directions import unit
-from partrep.losses.pairs import EXACT, check_positive
+from partrep.losses.pairs import EXACT, SMALLEST_SQUARED_DISTANCE, check_positive
 from partrep.shapes import check_shapes
-
-SMALLEST_SQUARED_DISTANCE = 1e-12
 
 
 def reciprocal_pairs(distances: jax.Array, ratio: float = 0.9, both: bool = False, axis: int = 1) -> jax.Array:
@@ -153,7 +151,7 @@ def superfeature_contrastive(
         positive, negative = comparable & same, comparable & ~same
         matched = positive[:, None] & _matches(own, units, ratio)
         squared = jnp.maximum(2.0 - 2.0 * jnp.sum(own * units, axis=-1), 0.0)  # [B,N]
-        pull = jnp.where(matched, 0.5 * squared, 0.0).sum()
+        pull = jnp.where(matched & (squared > SMALLEST_SQUARED_DISTANCE), 0.5 * squared, 0.0).sum()
         push = _pushed(squared, negative[:, None] & _present(units), margin)
         return pull + negatives * jnp.sum(matched.sum(0) * push), positive.sum()
 

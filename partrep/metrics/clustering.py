@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from partrep import UserError
+from partrep.metrics.labels import whole_numbers
 
 SERIES_FROM = 1_000
 """Mean count of a cell above which its expected information is taken from the moments."""
@@ -21,7 +22,7 @@ def contingency_table(true, predicted, shape: tuple[int, int], where=None) -> np
     """Counts of pairs, `n_ij = #{x: true(x) = i, predicted(x) = j}`; tables of blocks add up.
 
     Args:
-        true: ints of any shape in [0, shape[0]).
+        true: ints of any shape in [0, shape[0]); floats that are whole numbers count as ints.
         predicted: ints of the same shape in [0, shape[1]).
         shape: numbers of true and of predicted labels.
         where: bool of that shape, the places that count; None takes all.
@@ -30,7 +31,7 @@ def contingency_table(true, predicted, shape: tuple[int, int], where=None) -> np
         int64 array of that shape.
 
     Raises:
-        UserError: shapes that differ or labels out of range where they count.
+        UserError: shapes that differ; labels that are no integers or out of range where they count.
 
     Example:
         >>> contingency_table([0, 0, 1], [1, 1, 0], (2, 2)).tolist()
@@ -43,11 +44,15 @@ def contingency_table(true, predicted, shape: tuple[int, int], where=None) -> np
     if true.shape != predicted.shape:
         raise UserError(f"found labels of shapes {true.shape} and {predicted.shape}; expected the same")
     if where is not None:
-        true, predicted = true[np.asarray(where, bool)], predicted[np.asarray(where, bool)]
+        where = np.asarray(where, bool)
+        if where.shape != true.shape:
+            raise UserError(f"found where of shape {where.shape}; expected {true.shape}, that of the labels")
+        true, predicted = true[where], predicted[where]
+    true, predicted = whole_numbers(true, "true labels"), whole_numbers(predicted, "predicted labels")
     for labels, count in zip((true, predicted), shape):
         if labels.size and (labels.min() < 0 or labels.max() >= count):
             raise UserError(f"found labels {labels.min()} to {labels.max()}; expected 0 to {count - 1}")
-    flat = true.ravel().astype(np.int64) * shape[1] + predicted.ravel()
+    flat = true.ravel() * shape[1] + predicted.ravel()
     return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
 
 
@@ -61,7 +66,7 @@ def nmi(table) -> float:
         In [0,1]. 1 where both sides have a single label, 0 where one of them has.
 
     Raises:
-        UserError: an empty table.
+        UserError: an empty table, a count that is negative, NaN or infinite.
 
     Example:
         >>> nmi([[5, 0], [0, 5]]), round(nmi([[5, 5], [5, 5]]), 9)
@@ -90,7 +95,7 @@ def ari(table) -> float:
         At most 1; 0 on average for random labels. 1 where both sides have a single label.
 
     Raises:
-        UserError: an empty table.
+        UserError: an empty table, a count that is negative, NaN or infinite.
 
     Example:
         >>> ari([[5, 0], [0, 5]]), ari([[3, 0], [3, 0]])
@@ -121,11 +126,11 @@ def ami(table) -> float:
         table: counts [T,R] of `contingency_table`.
 
     Returns:
-        At most 1; 0 on average for random labels whatever the number of clusters. 1 where both sides have a
-        single label, 0 where one of them has.
+        At most 1; 0 on average for random labels whatever the number of clusters. 1 where the two partitions are
+        the same, whatever they are; 0 where one side alone has a single label.
 
     Raises:
-        UserError: an empty table.
+        UserError: an empty table, a count that is negative, NaN or infinite.
 
     Example:
         >>> ami([[5, 0], [0, 5]]), ami([[3, 0], [3, 0]])
@@ -137,16 +142,14 @@ def ami(table) -> float:
     all counts and takes 40 s at 50 million pixels.
     """
     table = _counts(table)
+    if _same_partition(table):  # told by the cells: where every point is its own cluster, the formula is 0 / 0
+        return 1.0
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     entropies = _entropy(rows), _entropy(columns)
     if min(entropies) == 0:
-        return float(max(entropies) == 0)
+        return 0.0
     chance = _expected_mutual_information(rows, columns)
-    mean = sum(entropies) / 2
-    gap = mean - chance
-    # Every label its own cluster on both sides: the gap is rounding error, of either sign.
-    gap = min(gap, -np.finfo(float).eps) if gap < 0 else max(gap, np.finfo(float).eps)
-    return float((_mutual_information(table) - chance) / gap)
+    return float(min((_mutual_information(table) - chance) / (sum(entropies) / 2 - chance), 1.0))
 
 
 def clustering_scores(table) -> dict[str, float]:
@@ -156,9 +159,16 @@ def clustering_scores(table) -> dict[str, float]:
 
 def _counts(table) -> np.ndarray:
     table = np.asarray(table, np.float64)
+    if not ((table >= 0) & (table < np.inf)).all():
+        raise UserError(f"found counts from {table.min():g} to {table.max():g}; expected finite ones of 0 or more")
     if table.ndim != 2 or not table.sum() > 0:
         raise UserError(f"found a table of shape {table.shape} with {table.sum():g} counts; expected some")
     return table
+
+
+def _same_partition(table: np.ndarray) -> bool:
+    filled = table > 0
+    return filled.sum(axis=0).max() <= 1 and filled.sum(axis=1).max() <= 1
 
 
 def _pairs(count):
@@ -179,16 +189,22 @@ def _mutual_information(table: np.ndarray) -> float:
 
 
 def _expected_mutual_information(rows: np.ndarray, columns: np.ndarray) -> float:
-    """`sum_ij E[X / n log(X / m)]`, the count X of a cell hypergeometric with mean `m = a b / n`."""
+    """`sum_ij E[X / n log(X / m)]`, the count X of a cell hypergeometric with mean `m = a b / n`.
+
+    The term of a cell hangs on its two sums alone, so that each different pair of sums is worked out once.
+    """
     total = rows.sum()
-    a, b = (side.ravel() for side in np.meshgrid(rows[rows > 0], columns[columns > 0]))
+    sides = [np.unique(side[side > 0], return_counts=True) for side in (rows, columns)]
+    a, b = (side.ravel() for side in np.meshgrid(*(sums for sums, _ in sides), indexing="ij"))
+    cells = np.outer(*(count for _, count in sides)).ravel()
     mean = a * b / total
     variance = mean * (total - a) * (total - b) / total / max(total - 1, 1)
     large = mean > SERIES_FROM
     third = variance * (total - 2 * a) * (total - 2 * b) / (total * max(total - 2, 1))
     series = (variance / 2 - third / (6 * mean) + variance**2 / (4 * mean**2)) / mean
-    small = [_cell_information(*cell, total) for cell in zip(a[~large], b[~large])]
-    return float(series[large].sum() + sum(small)) / total
+    information = np.where(large, series, 0.0)
+    information[~large] = [_cell_information(*pair, total) for pair in zip(a[~large], b[~large])]
+    return float((cells * information).sum()) / total
 
 
 def _cell_information(a: float, b: float, total: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from partrep import UserError
+from partrep.metrics.labels import whole_numbers
 
 POSITIVES = ("known", "unknown")
 
@@ -114,14 +115,14 @@ def oscr(known, correct, unknown) -> float:
 
     Args:
         known: [n] scores of images of known classes, larger is more known.
-        correct: bool [n], whether each of these is classified right (among the known classes).
+        correct: bool (or 0 and 1) [n], whether each of these is classified right (among the known classes).
         unknown: [m] scores of the others.
 
     Returns:
         A float in [0,1].
 
     Raises:
-        UserError: as many `correct` as known scores are expected; scores as in `auroc`.
+        UserError: as many `correct` as known scores are expected, and no other values; scores as in `auroc`.
 
     Example:
         >>> oscr([3.0, 2.0], [True, False], [2.0, 1.0]), oscr([3.0, 2.0], [True, True], [2.0, 1.0])
@@ -136,7 +137,10 @@ def oscr(known, correct, unknown) -> float:
     correct = np.asarray(correct)
     if correct.shape != known.shape:
         raise UserError(f"oscr: correct has shape {correct.shape}; expected {known.shape}, one a known score")
-    tally = _Tally(known, unknown, correct.astype(bool))
+    other = correct[(correct != 0) & (correct != 1)]
+    if other.size:
+        raise UserError(f"oscr: correct has {other[0]} among its values; expected bool, or 0 and 1")
+    tally = _Tally(known, unknown, correct == 1)
     right = np.concatenate([[0.0], np.cumsum(tally.correct[::-1])]) / tally.knowns
     passed = np.concatenate([[0.0], np.cumsum(tally.unknown[::-1])]) / tally.unknowns
     return float(np.sum(np.diff(passed) * (right[1:] + right[:-1]) / 2))
@@ -184,7 +188,8 @@ def macro_f1(predicted, labels, scores, threshold: float, classes: int) -> float
         A float in [0,1]. A class that is neither in the labels nor among the answers has no F1 and is left out.
 
     Raises:
-        UserError: shapes that differ, a label or a class out of range.
+        UserError: shapes that differ, a label or a class that is no integer or out of range, NaN among the scores or
+            as the threshold.
 
     Example:
         >>> macro_f1([0, 1, 0], [0, 1, 2], [3.0, 2.0, 0.0], threshold=1.0, classes=2)
@@ -195,8 +200,11 @@ def macro_f1(predicted, labels, scores, threshold: float, classes: int) -> float
     Source: Perera et al. (2020), section 4.2, F-measure at a threshold that accepts 95 % of known validation images.
     Departures: none.
     """
-    predicted, labels, scores = np.asarray(predicted), np.asarray(labels), np.asarray(scores, np.float64)
-    if not predicted.shape == labels.shape == scores.shape or labels.ndim != 1 or not labels.size:
+    predicted, labels = whole_numbers(predicted, "macro_f1: predicted"), whole_numbers(labels, "macro_f1: labels")
+    scores = _scores("macro_f1", "image", scores)
+    if np.isnan(threshold):
+        raise UserError("macro_f1: the threshold is NaN; expected a number")
+    if not predicted.shape == labels.shape == scores.shape:
         found = f"{predicted.shape}, {labels.shape} and {scores.shape}"
         raise UserError(f"macro_f1: predicted, labels and scores of shapes {found}; expected the same [n >= 1]")
     for name, values, most in (("predicted", predicted, classes - 1), ("labels", labels, classes)):
@@ -221,7 +229,8 @@ def openness(train: int, test: int, target: int | None = None) -> float:
         A float in [0,1); 0 for a closed problem.
 
     Raises:
-        UserError: no class, or fewer test classes than classes to recognise.
+        UserError: no class, fewer test classes than classes to recognise, or so few of both that the formula falls
+            below 0.
 
     Example:
         >>> openness(5, 5), round(openness(6, 10), 4)
@@ -232,8 +241,9 @@ def openness(train: int, test: int, target: int | None = None) -> float:
     those of training; others leave the root out.
     """
     target = train if target is None else target
-    if min(train, target) < 1 or test < target:
-        raise UserError(f"openness of {train} training, {test} test, {target} target classes; expected test >= target")
+    if min(train, target) < 1 or test < target or test + target < 2 * train:
+        found = f"openness of {train} training, {test} test, {target} target classes"
+        raise UserError(f"{found}; expected test >= target and test + target >= 2 * training")
     return float(1.0 - np.sqrt(2.0 * train / (test + target)))
 
 

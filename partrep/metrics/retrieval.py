@@ -27,10 +27,11 @@ CELLS = 2**24
 Similarity = Callable[[np.ndarray], np.ndarray]
 """Rows int [b] -> how similar these items are to each of the N items, floats [b,N]."""
 
+Ranks = int | Sequence[int] | np.ndarray
+"""One rank or several, integers from 1."""
 
-def retrieval_scores(
-    items, labels, queries=None, gallery=None, k: Sequence[int] = (1, 2, 4, 8)
-) -> dict[str, float]:
+
+def retrieval_scores(items, labels, queries=None, gallery=None, k: Ranks = (1, 2, 4, 8)) -> dict[str, float]:
     """Means over queries of recall@k, precision@1, R-precision and MAP@R.
 
     With `rel(i)` 1 where the item at rank i has the query's class, and `P(i) = (1/i) sum_{j<=i} rel(j)`:
@@ -43,15 +44,15 @@ def retrieval_scores(
         labels: [N], ints or strings.
         queries: bool [N], which items are looked up; None takes all.
         gallery: bool [N], which items can be found; None takes all. An item that is in both does not find itself.
-        k: ranks of recall@k, each 1 to the number of items that a query can find.
+        k: rank or ranks of recall@k, integers, each 1 to the number of items that a query can find.
 
     Returns:
         `recall@k` for each k, `precision@1`, `r_precision` and `map@r` in [0,1], and `queries`, how many counted:
         those without any relevant item are left out.
 
     Raises:
-        UserError: arrays that do not fit, values that are not finite, a rank out of range, no query with a
-            relevant item.
+        UserError: arrays that do not fit, values that are complex or not finite, ranks that are no integers or out
+            of range, no query with a relevant item.
 
     Example:
         >>> scores = retrieval_scores([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]], ["tit", "tit", "owl"], k=(1,))
@@ -71,9 +72,7 @@ def retrieval_scores(
     return {name: float(value.mean()) for name, value in values.items()} | {"queries": float(count)}
 
 
-def retrieval_values(
-    items, labels, queries=None, gallery=None, k: Sequence[int] = (1, 2, 4, 8)
-) -> dict[str, np.ndarray]:
+def retrieval_values(items, labels, queries=None, gallery=None, k: Ranks = (1, 2, 4, 8)) -> dict[str, np.ndarray]:
     """What `retrieval_scores` averages, query by query, for paired intervals and means over classes.
 
     Args:
@@ -99,21 +98,19 @@ def retrieval_values(
     Source: see `retrieval_scores`.
     """
     classes, queries, gallery = _checked(labels, queries, gallery)
-    similarity = items if callable(items) else block_similarity(items)
-    most = int(gallery.sum()) - int((queries & gallery).any())
-    if not k or min(k) < 1 or max(k) > most:
-        raise UserError(f"recall at ranks {list(k)}; expected 1 to {most}, the items that a query can find")
+    similarity = items if callable(items) else block_similarity(_labelled(items, len(classes)))
+    ranks = _ranks(k, int(gallery.sum()) - int((queries & gallery).any()))
     relevant = np.bincount(classes[gallery], minlength=classes.max() + 1)[classes] - gallery
     rows = np.flatnonzero(queries & (relevant > 0))
     if not len(rows):
         raise UserError(f"none of {int(queries.sum())} queries has an item of its class to find; expected one or more")
     order = rows[np.argsort(-relevant[rows], kind="stable")]  # blocks of queries with like numbers to find
     parts = []
-    for block in _blocks(np.maximum(relevant[order], max(k)), len(classes)):
+    for block in _blocks(np.maximum(relevant[order], max(ranks)), len(classes)):
         these = order[block]
         found = _similarities(similarity, these, gallery)
-        chance, before, tied, place = _tied_ranks(found, classes, classes[these], max(relevant[these[0]], max(k)))
-        parts.append(_values(chance, before, tied, place, relevant[these], k))
+        chance, before, tied, place = _tied_ranks(found, classes, classes[these], max(relevant[these[0]], max(ranks)))
+        parts.append(_values(chance, before, tied, place, relevant[these], ranks))
     values = {name: np.concatenate([part[name] for part in parts])[np.argsort(order)] for name in parts[0]}
     return {"query": rows, "relevant": relevant[rows], **values}
 
@@ -131,7 +128,7 @@ def block_similarity(embeddings, kind: str = "cosine") -> Similarity:
         bit, which a matrix product alone does not promise.
 
     Raises:
-        UserError: an unknown kind, not two axes, values that are not finite.
+        UserError: an unknown kind, not two axes, values that are complex or not finite.
 
     Example:
         >>> block_similarity([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]])(np.array([1])).round(2)
@@ -143,6 +140,8 @@ def block_similarity(embeddings, kind: str = "cosine") -> Similarity:
     """
     prepare = lookup({"cosine": _unit, "dot": _plain, "euclidean": _centred}, kind, "similarity")
     embeddings = np.asarray(embeddings)
+    if np.iscomplexobj(embeddings):
+        raise UserError(f"embeddings of type {embeddings.dtype}; expected real numbers")
     if embeddings.dtype not in (np.float32, np.float64):
         embeddings = embeddings.astype(np.float32)
     if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
@@ -188,6 +187,23 @@ def _checked(labels, queries, gallery) -> tuple[np.ndarray, np.ndarray, np.ndarr
         if mask.shape != labels.shape or mask.dtype != bool:
             raise UserError(f"{name} of shape {mask.shape} and type {mask.dtype}; expected bool [{len(labels)}]")
     return np.unique(labels, return_inverse=True)[1], queries, gallery
+
+
+def _labelled(embeddings, count: int) -> np.ndarray:
+    embeddings = np.asarray(embeddings)
+    if embeddings.ndim != 2 or len(embeddings) != count:
+        raise UserError(f"embeddings of shape {embeddings.shape}; expected [{count},E], one row a label")
+    return embeddings
+
+
+def _ranks(k: Ranks, most: int) -> list[int]:
+    """The ranks of recall, of which a query can find `most`."""
+    ranks = np.atleast_1d(k)
+    if ranks.ndim != 1 or not ranks.size or ranks.dtype.kind not in "iu":
+        raise UserError(f"recall at ranks {ranks.tolist()}; expected an integer or a list of them")
+    if ranks.min() < 1 or ranks.max() > most:
+        raise UserError(f"recall at ranks {ranks.tolist()}; expected 1 to {most}, the items that a query can find")
+    return ranks.tolist()
 
 
 def _blocks(depth: np.ndarray, items: int) -> Iterator[slice]:

@@ -44,6 +44,19 @@ def test_masked_examples_count_nothing_whatever_they_hold():
     np.testing.assert_array_equal(gradient[jnp.array([1, 3])], 0.0)
 
 
+@pytest.mark.parametrize("scale", [1e9, 1e10, 1e20, 1e30])
+def test_huge_logits_are_finite_in_a_compiled_program(scale):
+    """The scale is multiplied inside of it, so that a compiler may fuse it with the subtraction of the maximum."""
+    labels = jnp.argmax(LOGITS, axis=1).at[0].set(int(np.argmin(LOGITS[0])))
+
+    def loss(x, scale):
+        return softmax_cross_entropy(scale * x, labels).sum()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.float32(LOGITS), jnp.float32(scale))
+    np.testing.assert_allclose(value, scale * np.ptp(LOGITS[0]), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+
+
 def test_a_class_of_minus_infinity_is_removed():
     logits = jnp.array([[0.0, 0.0, -jnp.inf]])
     loss = softmax_cross_entropy(logits, jnp.array([1]))

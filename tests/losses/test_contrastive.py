@@ -112,6 +112,16 @@ def test_nt_xent_against_its_formula_and_as_supervised_contrastive(matches):
     np.testing.assert_allclose(relation, oracle(X[:4]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("block", [None, 1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_are_no_pairs_that_cost_something(seed, block):
+    """Of seven copies and one other, all of a class, the pairs with the other alone are drawn together."""
+    x, y = np.random.default_rng(seed).normal(size=(2, 128))
+    found = contrastive(np.float32([*[x] * 7, y]), np.zeros(8, int), average="nonzero", block=block)
+    wanted = 1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_nt_xent_ignores_both_views_of_a_masked_image():
     first, second = np.float32(X[:4]), np.float32(RNG.normal(size=(4, 3)))
     wanted = jax.jit(nt_xent)(first[:3], second[:3])
@@ -143,5 +153,7 @@ def test_mistakes_are_named():
         supervised_contrastive(x, labels, 0.0)
     with pytest.raises(ValueError, match=r"nt_xent: second has shape \(3, 2\); expected \(4, 2\)"):
         nt_xent(x, x[:3])
+    with pytest.raises(ValueError, match="nt_xent: first is .* expected the same arrays of both views"):
+        nt_xent(x, (x, x))
     with pytest.raises(ValueError, match=r"nt_xent: where has shape \(8,\); expected \[B\] with B=4"):
         nt_xent(x, x, where=jnp.ones(8, bool))

@@ -104,6 +104,15 @@ def test_one_class_costs_nothing():
     assert not np.asarray(jax.jit(arcface)(jnp.float32(X), jnp.float32(W[:1]), jnp.zeros(5, int))).any()
 
 
+def test_lists_and_numbers_are_masks_and_margins_may_be_traced():
+    wanted = cosface(X, W, LABELS, where=np.array([True, False, True, True, False]))
+    for where in ([True, False, True, True, False], np.array([1.0, 0, 1, 1, 0])):
+        np.testing.assert_array_equal(cosface(jnp.float32(X), jnp.float32(W), LABELS, where=where), wanted)
+    np.testing.assert_allclose(
+        jax.jit(arcface)(jnp.float32(X), jnp.float32(W), LABELS, 0.3), arcface(X, W, LABELS, 0.3), rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

@@ -169,6 +169,32 @@ def test_corners_are_finite_and_cost_nothing_where_nothing_is_compared(corner):
             assert not gradient.any(), name
 
 
+@pytest.mark.parametrize("similarity", [cosine, euclidean_similarity])
+def test_extreme_temperatures_are_finite_in_a_compiled_program(similarity):
+    """Where a compiler may round the largest logit otherwise than the maximum that is taken from it."""
+    x = jnp.float32(BATCH)
+    for temperature in (1e-10, 1e-20, 1e-30):
+        losses = {
+            "supervised_contrastive": lambda a, t: supervised_contrastive(a, LABELS, t, similarity=similarity),
+            "multi_similarity": lambda a, t: multi_similarity(a, LABELS, 1 / t, 1 / t, epsilon=None, similarity=similarity),
+        }
+        for name, loss in losses.items():
+            value, gradient = jax.jit(jax.value_and_grad(loss))(x, temperature)
+            assert np.isfinite(value) and value >= 0 and np.isfinite(gradient).all(), (name, temperature)
+
+
+def test_masked_examples_cost_no_digits_far_from_the_origin():
+    real = BATCH[:6] + 1000
+    padded = np.concatenate([real, np.full((3, 4), np.nan)])
+    loss = functools.partial(triplet, mining="hard", margin=20.0, similarity=euclidean_similarity)
+    both = jax.jit(jax.value_and_grad(loss))
+    value, gradient = both(jnp.float32(padded), LABELS, where=np.arange(9) < 6)
+    wanted, wanted_gradient = both(jnp.float32(real), LABELS[:6])
+    np.testing.assert_allclose(value, wanted, rtol=1e-4)
+    np.testing.assert_allclose(gradient[:6], wanted_gradient, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(gradient[6:], 0.0)
+
+
 def test_one_example_is_a_batch():
     assert all(value == 0 and not gradient.any() for value, gradient in values(BATCH[:1], [4], [True]).values())
 
@@ -195,6 +221,14 @@ def test_mistakes_are_named():
         contrastive(x[:3], labels)
     with pytest.raises(ValueError, match="triplet: block is 0; expected at least 1"):
         triplet(x, labels, block=0)
+    with pytest.raises(ValueError, match="triplet: block is 2.5; expected at least 1, a whole number"):
+        triplet(x, labels, block=2.5)
+    with pytest.raises(ValueError, match="circle: margin is 5.0; expected 0 <= m < 1"):
+        circle(x, labels, margin=5.0)
+    with pytest.raises(ValueError, match="contrastive: a batch of no examples"):
+        contrastive(x[:0], labels[:0])
+    with pytest.raises(ValueError, match="temperature is nan; expected above 0"):
+        supervised_contrastive(x, labels, float("nan"))
     with pytest.raises(ValueError, match=r"circle: similarity gave shape \(4,\); expected \[4, 4\]"):
         circle(x, labels, similarity=lambda a, b: a.sum(1))
     with pytest.raises(ValueError, match=r"aligned_cosine: others has shape \(4, 3, 2\)"):

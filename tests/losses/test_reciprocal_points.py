@@ -96,6 +96,15 @@ def test_masking_is_leaving_out_and_nothing_is_nothing():
     assert float(value) == 0 and all(not np.any(g) for g in gradients)
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_an_image_of_no_class_does_not_count(label):
+    labels = np.where(np.arange(5) == 3, label, LABELS)
+    given = (jnp.float32(FEATURES), jnp.float32(POINTS), jnp.float32(RADIUS))
+    value, gradients = value_and_gradients(*given, labels, 0.1, 1.0, 0.0, np.ones(5, bool))
+    wanted = value_and_gradients(*given, LABELS, 0.1, 1.0, 0.0, np.arange(5) != 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), (value, gradients), wanted)
+
+
 def test_bfloat16_is_read_as_float32():
     value = reciprocal_points(jnp.bfloat16(FEATURES), jnp.bfloat16(POINTS), jnp.bfloat16(RADIUS), LABELS)
     assert value.dtype == jnp.float32 and float(value) == pytest.approx(oracle(FEATURES, POINTS, RADIUS), rel=0.03)
@@ -106,5 +115,7 @@ def test_mistakes_are_named():
         reciprocal_logits(jnp.ones((5, 4)), jnp.ones((3, 2)))
     with pytest.raises(ValueError, match="labels has shape"):
         reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), 0.0, np.zeros(4, int))
+    with pytest.raises(ValueError, match=r"radius has shape \(5,\); expected a scalar"):
+        reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), np.zeros(5), LABELS)
     with pytest.raises(ValueError, match="temperature 0"):
         reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), 0.0, LABELS, temperature=0.0)

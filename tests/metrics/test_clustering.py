@@ -53,6 +53,33 @@ def test_expected_information_of_uneven_labels():
     assert own == pytest.approx(expected_mutual_information(table, int(table.sum())), rel=1e-6)
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 100])
+def test_identical_partitions_have_an_ami_of_one_and_singletons_are_no_exception(n):
+    assert clustering.ami(np.eye(n)) == 1.0
+    assert clustering.ami(np.eye(n)[::-1] * 7) == 1.0
+    assert clustering.ami(np.pad(np.eye(n), 1)) == 1.0
+    singles = np.arange(n)
+    assert clustering.ami(np.eye(n)) == pytest.approx(sk.adjusted_mutual_info_score(singles, singles[::-1]))
+
+
+def test_nearly_identical_partitions_stay_below_one():
+    """All singletons but one pair, which the two sides join differently or one side alone."""
+    first = np.arange(40)
+    for second, other in ((np.maximum(first, 1), np.minimum(first, 38)), (first, np.minimum(first, 38))):
+        found = clustering.ami(clustering.contingency_table(second, other, (40, 40)))
+        assert found == pytest.approx(sk.adjusted_mutual_info_score(second, other), abs=1e-10) and found < 1
+
+
+def test_the_term_of_cells_with_the_same_sums_is_worked_out_once(monkeypatch):
+    seen, whole = [], clustering._cell_information
+    monkeypatch.setattr(clustering, "_cell_information", lambda *cell: seen.append(cell) or whole(*cell))
+    rows, columns = np.array([2.0, 5.0, 2.0, 0.0, 2.0, 5.0]), np.array([4.0, 4.0, 4.0, 3.0, 1.0])
+    own = clustering._expected_mutual_information(rows, columns)
+    assert len(seen) == len(set(seen)) == 2 * 3
+    every = sum(whole(a, b, 16.0) for a in rows[rows > 0] for b in columns) / 16
+    assert own == pytest.approx(every, abs=1e-12)
+
+
 def test_by_hand():
     """U = (1,1,2,2), V = (1,1,1,2): I = 0.2158, H(U) = 0.6931, H(V) = 0.5623; pairs 1, 2, 3 of 6."""
     table = [[2, 0], [1, 1]]
@@ -105,6 +132,41 @@ def test_masking_equals_slicing_and_blocks_add_up():
     cuts = [slice(i, i + 70) for i in range(0, 300, 70)]
     blocks = [clustering.contingency_table(first[c], second[c], (5, 7), where[c]) for c in cuts]
     assert (sum(blocks) == table).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.uint64, np.uint8, bool])
+def test_whole_numbers_of_any_type_are_labels(dtype):
+    first, second = np.array([0, 1, 1, 0], dtype), np.array([1, 1, 0, 1], dtype)
+    table = clustering.contingency_table(first, second, (2, 2))
+    assert table.tolist() == [[0, 2], [1, 1]] and table.dtype == np.int64
+
+
+def test_what_does_not_count_may_be_no_number():
+    table = clustering.contingency_table([0.0, np.nan], [1.0, 0.5], (2, 2), where=[True, False])
+    assert table.tolist() == [[0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "first, second, where, message",
+    [
+        ([0.0, np.nan], [0, 0], None, "true labels with nan among them; expected integers"),
+        ([0, 0], [0.0, 0.5], None, "predicted labels with 0.5 among them; expected integers"),
+        ([0.0, np.inf], [0, 0], None, "true labels with inf"),
+        (["a", "b"], [0, 0], None, "true labels of type <U1; expected integers"),
+        ([0, 1], [0, 0], [True], r"shape \(1,\); expected \(2,\)"),
+        ([[0, 1]], [[0, 0]], [True], r"shape \(1,\); expected \(1, 2\)"),
+    ],
+)
+def test_labels_that_are_not_counted(first, second, where, message):
+    with pytest.raises(UserError, match=message):
+        clustering.contingency_table(first, second, (2, 2), where)
+
+
+@pytest.mark.parametrize("score", [clustering.nmi, clustering.ari, clustering.ami])
+@pytest.mark.parametrize("count, found", [(-1, "from -1 to 5"), (np.nan, "from nan"), (np.inf, "to inf")])
+def test_counts_that_are_none(score, count, found):
+    with pytest.raises(UserError, match=f"{found}.*; expected finite ones of 0 or more"):
+        score([[5, count], [2, 5]])
 
 
 def test_refusals():

@@ -125,6 +125,17 @@ def test_the_threshold_keeps_the_share_it_is_asked_for():
     assert known_threshold([2.0, 2.0, 2.0, 1.0], 0.75) == 2.0
 
 
+@pytest.mark.parametrize("dtype", [int, float, np.uint8])
+def test_right_may_be_told_by_0_and_1(dtype):
+    assert oscr(FEW[0], RIGHT.astype(dtype), FEW[1]) == oscr(FEW[0], RIGHT, FEW[1])
+
+
+@pytest.mark.parametrize("dtype", [float, np.uint64])
+def test_whole_numbers_of_any_type_are_classes(dtype):
+    predicted, labels = np.array([0, 1, 0], dtype), np.array([0, 1, 2], dtype)
+    assert macro_f1(predicted, labels, [3.0, 2.0, 0.0], 1.0, 2) == 1
+
+
 def f1_loop(answers, labels, classes):
     found = []
     for c in range(classes + 1):
@@ -148,7 +159,7 @@ def test_macro_f1_is_the_mean_of_harmonic_means():
 def test_openness():
     assert openness(6, 10) == pytest.approx(1 - (12 / 16) ** 0.5)
     assert openness(4, 14, 4) == openness(4, 14)
-    assert openness(3, 3) == 0
+    assert openness(3, 3) == openness(10, 15, 5) == 0
 
 
 @pytest.mark.parametrize(
@@ -163,7 +174,14 @@ def test_openness():
         (lambda: oscr([1.0, 2.0], [True], [0.0]), r"expected \(2,\)"),
         (lambda: macro_f1([0, 2], [0, 1], [1.0, 1.0], 0.0, 2), "predicted from 0 to 2; expected 0 to 1"),
         (lambda: macro_f1([0], [0, 1], [1.0, 1.0], 0.0, 2), "expected the same"),
+        (lambda: oscr([1.0, 2.0], [1, 3], [0.0]), "correct has 3 among its values; expected bool, or 0 and 1"),
+        (lambda: oscr([1.0, 2.0], [1, np.nan], [0.0]), "correct has nan"),
+        (lambda: macro_f1([0, 0.5], [0, 1], [1.0, 1.0], 0.0, 2), "predicted with 0.5 among them; expected integers"),
+        (lambda: macro_f1([0, 1], [0, np.nan], [1.0, 1.0], 0.0, 2), "labels with nan among them"),
+        (lambda: macro_f1([0, 1], [0, 1], [1.0, np.nan], 0.0, 2), "1 of the image scores are NaN"),
+        (lambda: macro_f1([0, 1], [0, 1], [1.0, 1.0], np.nan, 2), "threshold is NaN; expected a number"),
         (lambda: openness(6, 4), "expected test >= target"),
+        (lambda: openness(10, 5, 5), r"5 test, 5 target classes; .* test \+ target >= 2 \* training"),
     ],
 )
 def test_mistakes(call, message):

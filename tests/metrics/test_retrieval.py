@@ -148,14 +148,33 @@ def test_what_the_function_returns_is_not_written_to():
     np.testing.assert_array_equal(similarity, kept)
 
 
+@pytest.mark.parametrize("k", [1, np.int64(1), [1], np.array([1]), np.array(1), range(1, 2)])
+def test_ranks_may_be_one_or_a_list_or_an_array(k):
+    assert retrieval_scores(np.eye(3) + 1, [0, 0, 1], k=k) == retrieval_scores(np.eye(3) + 1, [0, 0, 1], k=(1,))
+    several = retrieval_scores(np.eye(3) + 1, [0, 0, 1], k=np.array([1, 2]))
+    assert several == retrieval_scores(np.eye(3) + 1, [0, 0, 1], k=(1, 2))
+
+
+@pytest.mark.parametrize("k", [(), 1.0, (1.5,), (True,), "1", None, [[1]]])
+def test_ranks_that_are_no_integers(k):
+    with pytest.raises(UserError, match=r"recall at ranks .*; expected an integer or a list of them"):
+        retrieval_scores(np.eye(3) + 1, [0, 0, 1], k=k)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: retrieval_scores(np.ones((3, 2)), [0, 0, 1], k=(1, 3)), r"ranks \[1, 3\]; expected 1 to 2"),
         (lambda: retrieval_scores(np.ones((3, 2)), [0, 0, 1], k=(0,)), r"ranks \[0\]"),
         (lambda: retrieval_scores(np.ones((3, 2)), [0, 1, 2], k=(1,)), "none of 3 queries"),
-        (lambda: retrieval_scores(np.ones((3, 2)), [0, 0], k=(1,)), r"shape \(2, 3\) .* expected floats \[2,2\]"),
+        (lambda: retrieval_scores(np.ones((3, 2)), [0, 0], k=(1,)), r"embeddings of shape \(3, 2\); expected \[2,E\]"),
+        (lambda: retrieval_scores(np.ones((6, 3)), [0] * 7), r"shape \(6, 3\); expected \[7,E\], one row a label"),
         (lambda: retrieval_scores(np.ones(3), [0, 0, 1], k=(1,)), r"embeddings of shape \(3,\)"),
+        (lambda: retrieval_scores(np.eye(3) * 1j, [0, 0, 1], k=1), "type complex128; expected real numbers"),
+        (
+            lambda: retrieval_scores(lambda rows: np.ones((len(rows), 3)), [0, 0], k=(1,)),
+            r"shape \(2, 3\) .* expected floats \[2,2\]",
+        ),
         (lambda: retrieval_scores([[np.nan], [1.0]], [0, 0], k=(1,)), "all finite"),
         (lambda: retrieval_scores(lambda rows: np.full((2, 2), np.nan), [0, 0], k=(1,)), "not finite"),
         (lambda: retrieval_scores(lambda rows: np.ones((2, 2), int), [0, 0], k=(1,)), "type int64"),
