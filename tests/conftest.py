@@ -22,6 +22,21 @@ def shared() -> pathlib.Path:
     return SHARED
 
 
+MOST_MAPS = 10_000
+"""Memory maps of a test process, three a compiled program, before it lets go of the programs of earlier modules."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Thousands of compiled programs are gigabytes, and near the 65,530 memory maps that Linux gives a process."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory):
     """Programs are compiled quickly, whatever they then take, and each once."""
