@@ -31,6 +31,8 @@ MANIFEST, LOCK = "manifest.json", ".lock"
 DTYPES = ("float16", "float32")
 OURS = re.compile(r"\d{5,}\.(npy|json)|\.(\d{5,}\.(npy|json)|manifest\.json)\.\d+\.tmp|\.lock")
 """Names of the files of an index but its manifest, and of what a killed run leaves."""
+BEFORE = re.compile(r"\.manifest\.json\.\d+\.tmp|\.lock")
+"""What a run that is killed before it has written the manifest leaves; the manifest is written before any vectors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +246,7 @@ def writing(folder: pathlib.Path, made_by: Mapping[str, Any]) -> Iterator[Writer
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder for the index")
     new = not (folder / MANIFEST).exists()
-    if new and folder.exists() and (others := [p.name for p in folder.iterdir() if not OURS.fullmatch(p.name)]):
+    if new and folder.exists() and (others := [p.name for p in folder.iterdir() if not BEFORE.fullmatch(p.name)]):
         raise UserError(f"{folder} holds {min(others)} and no index; expected a new folder, or one that was indexed")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

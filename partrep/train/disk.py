@@ -43,7 +43,13 @@ def need_space(path: pathlib.Path, size: int) -> None:
 
 @contextlib.contextmanager
 def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path beside the given one to write to, which takes its place when the block ends well."""
+    """A path beside the given one to write to, which takes its place when the block ends well.
+
+    Raises:
+        UserError: the path is a device, a pipe or a socket, whose place no file may take.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is a device or a pipe; expected a file")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield beside

@@ -172,6 +172,16 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_there(tmp_path, monkeypatch):
     assert open_index(tmp_path).names == tuple(NAMES[:4])
 
 
+def test_numbered_files_without_a_manifest_are_somebody_elses(tmp_path):
+    """The manifest is written before any vectors, so that an index never lacks it."""
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "00001.json").write_text("mine")
+    with pytest.raises(UserError, match="holds 00001.json and no index"), writing(labels, MADE_BY):
+        pass
+    assert [(path.name, path.read_text()) for path in labels.iterdir()] == [("00001.json", "mine")]
+
+
 def test_folders_that_are_no_index_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds notes.txt and no index"), writing(tmp_path, MADE_BY):

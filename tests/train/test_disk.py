@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
@@ -42,3 +43,11 @@ def test_room_is_looked_for(tmp_path):
     need_space(tmp_path, 1)
     with pytest.raises(OSError, match="bytes are free"):
         need_space(tmp_path, 1 << 60)
+
+
+def test_a_pipe_keeps_its_place(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UserError, match="pipe is a device or a pipe; expected a file"):
+        write_atomically(pipe, "text")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
