@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from partrep.losses.pairs import (
-    SMALLEST_SQUARED_DISTANCE,
     Similarity,
     check_choice,
     check_positive,
     cosine,
+    distances,
     masked_logsumexp,
     over_anchors,
     ratio,
@@ -67,9 +67,8 @@ def contrastive(
 
     def terms(s: jax.Array, positive: jax.Array, negative: jax.Array) -> tuple[jax.Array, ...]:
         squared = jnp.maximum(2.0 - 2.0 * s, 0.0)
-        apart = squared > SMALLEST_SQUARED_DISTANCE
-        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
-        pull = jnp.where(positive & apart, 0.5 * squared, 0.0)
+        distance = distances(squared)
+        pull = jnp.where(positive & (distance > 0), 0.5 * squared, 0.0)
         push = jnp.where(negative, 0.5 * jax.nn.relu(margin - distance) ** 2, 0.0)
         if average == "nonzero":
             positive, negative = pull > 0, push > 0

@@ -31,6 +31,16 @@ Similarity = Callable[[Any, Any], jax.Array]
 Terms = Callable[[jax.Array, jax.Array, jax.Array], Any]
 
 
+def distances(squared: jax.Array) -> jax.Array:
+    """The roots of squared distances of any shape; exactly 0, without gradient, where they are `2 - 2 s` of one point.
+
+    >>> distances(jnp.array([4.0, 1e-7])).tolist()
+    [2.0, 0.0]
+    """
+    apart = squared > SMALLEST_SQUARED_DISTANCE
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+
+
 def cosine(anchors: jax.Array, others: jax.Array) -> jax.Array:
     """The cosine of each anchor and each other vector, `s_ij = x_i . y_j / (|x_i| |y_j|)`.
 

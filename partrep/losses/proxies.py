@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from partrep.directions import unit
 from partrep.losses.classification import softmax_cross_entropy
 from partrep.losses.margin_softmax import check_margin, compare, products
-from partrep.losses.pairs import EXACT, check_positive, masked_logsumexp
+from partrep.losses.pairs import EXACT, check_positive, distances, masked_logsumexp
 from partrep.shapes import check_shapes
-
-MERGED = 1e-3  # centres nearer than this are one: float32 cosines cannot tell their distance
 
 
 def proxy_nca(
@@ -175,8 +173,7 @@ def centre_spread(centres: jax.Array) -> jax.Array:
     sizes = check_shapes("centre_spread", centres=(centres, "C M E"))
     w = unit(centres)
     squared = 2.0 - 2.0 * jnp.einsum("cke,cle->ckl", w, w, precision=EXACT)
-    apart = (squared > MERGED**2) & ~jnp.eye(sizes["M"], dtype=bool)
-    distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+    distance = jnp.where(jnp.eye(sizes["M"], dtype=bool), 0.0, distances(squared))
     return jnp.sum(distance) / (2 * sizes["C"] * max(sizes["M"] * (sizes["M"] - 1), 1))
 
 

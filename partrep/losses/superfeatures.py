@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.directions import unit
-from partrep.losses.pairs import EXACT, SMALLEST_SQUARED_DISTANCE, check_positive
+from partrep.losses.pairs import EXACT, check_positive, distances
 from partrep.shapes import check_shapes
 
 
@@ -151,8 +151,9 @@ def superfeature_contrastive(
         positive, negative = comparable & same, comparable & ~same
         matched = positive[:, None] & _matches(own, units, ratio)
         squared = jnp.maximum(2.0 - 2.0 * jnp.sum(own * units, axis=-1), 0.0)  # [B,N]
-        pull = jnp.where(matched & (squared > SMALLEST_SQUARED_DISTANCE), 0.5 * squared, 0.0).sum()
-        push = _pushed(squared, negative[:, None] & _present(units), margin)
+        distance = distances(squared)
+        pull = jnp.where(matched & (distance > 0), 0.5 * squared, 0.0).sum()
+        push = _pushed(distance, negative[:, None] & _present(units), margin)
         return pull + negatives * jnp.sum(matched.sum(0) * push), positive.sum()
 
     anchors = (units, labels, counts, jnp.arange(batch))
@@ -177,9 +178,7 @@ def _matches(first: jax.Array, others: jax.Array, ratio: float) -> jax.Array:
     return jnp.diagonal(reciprocal_pairs(distances, ratio))
 
 
-def _pushed(squared: jax.Array, negative: jax.Array, margin: float) -> jax.Array:
+def _pushed(distance: jax.Array, negative: jax.Array, margin: float) -> jax.Array:
     """[N], the mean of `max(0, m - d)^2 / 2` over the images [B,N] that are negative; 0 where none is."""
-    apart = squared > SMALLEST_SQUARED_DISTANCE
-    distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
     cost = jnp.where(negative, 0.5 * jax.nn.relu(margin - distance) ** 2, 0.0)
     return cost.sum(0) / jnp.maximum(negative.sum(0), 1)

@@ -29,10 +29,10 @@ from partrep.train.disk import full_disk_is_user_error, replaced, write_atomical
 VERSION = 2
 MANIFEST, LOCK = "manifest.json", ".lock"
 DTYPES = ("float16", "float32")
-OURS = re.compile(r"\d{5,}\.(npy|json)|\.(\d{5,}\.(npy|json)|manifest\.json)\.\d+\.tmp|\.lock")
-"""Names of the files of an index but its manifest, and of what a killed run leaves."""
 BEFORE = re.compile(r"\.manifest\.json\.\d+\.tmp|\.lock")
 """What a run that is killed before it has written the manifest leaves; the manifest is written before any vectors."""
+OURS = re.compile(rf"\d{{5,}}\.(npy|json)|\.\d{{5,}}\.(npy|json)\.\d+\.tmp|{BEFORE.pattern}")
+"""Names of the files of an index but its manifest, and of what a killed run leaves."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,9 +86,10 @@ def make(config: Mapping[str, Any], method: str, trial: int) -> Openset:
     own = of_method(config, method)
     data = openset_data.load(own["data"], trial)
     dtype = sharding.compute_dtype(own["dtype"])
-    model = build(recipe(own["model"], data), data.train.classes, dtype)
+    entries = recipe(own["model"], data)
+    model = build(entries, data.train.classes, dtype)
     if own.get("grey"):
-        twin = build(recipe(own["model"], data), data.train.classes, dtype)
+        twin = build(entries, data.train.classes, dtype)  # its pieces are others: one module used twice shares weights
         assert twin.head is not None
         return Openset(own, data, GreyAspect(model, twin.backbone, twin.bottleneck, twin.head))
     if not own.get("autoencoder"):

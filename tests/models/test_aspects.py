@@ -64,10 +64,8 @@ def test_colour_of_equal_luma_is_not_seen(variables):
 
 def test_no_gradient_of_the_grey_network_moves_the_parts(variables):
     def loss(params):
-        outputs = MODEL.apply({**variables, "params": params}, IMAGES, False)
-        image = CLASSIFIER.apply(parts_of({**variables, "params": params}, "classifier"), IMAGES, False)
-        return ((2 * outputs.contributions - image.contributions) ** 2).sum()  # of the grey image alone
+        return (by_grey({**variables, "params": params}, IMAGES) ** 2).sum()
 
     gradient = jax.jit(jax.grad(loss))(variables["params"])
-    largest = jax.tree.map(lambda x: float(jnp.abs(x).max()), gradient)
-    assert max(jax.tree.leaves(largest["classifier"])) < 1e-3 * max(jax.tree.leaves(largest["backbone"]))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["classifier"]))
+    assert np.any(gradient["backbone"]["Dense_0"]["kernel"])
