@@ -23,10 +23,10 @@ def shared() -> pathlib.Path:
 
 
 MOST_MAPS = 10_000
-"""Memory maps of a test process, three a compiled program, before it lets go of the programs of earlier modules."""
+"""Memory maps of a test process, three a compiled program, before it lets go of the programs of earlier tests."""
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def few_programs():
     """Thousands of compiled programs are gigabytes, and near the 65,530 memory maps that Linux gives a process."""
     yield

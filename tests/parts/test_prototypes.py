@@ -149,9 +149,9 @@ def test_permuting_prototypes_permutes_every_field():
 
 def test_a_removed_prototype_scores_nothing_and_the_others_do_not_notice():
     kept = jnp.ones(6).at[2].set(0.0)
-    parts = APPLY({**VARIABLES, "prune": {"kept": 0.9999999 * kept}}, FEATURES)
+    whole, parts = (APPLY({**VARIABLES, "prune": {"kept": k}}, FEATURES) for k in (jnp.ones(6), 0.9999999 * kept))
     for name in ("scores", "presence", "assignment"):
-        found, before = np.asarray(getattr(parts, name)), np.asarray(getattr(PARTS, name))
+        found, before = np.asarray(getattr(parts, name)), np.asarray(getattr(whole, name))
         assert not found[:, 2].any()
         np.testing.assert_array_equal(np.delete(found, 2, 1), np.delete(before, 2, 1))
     np.testing.assert_array_equal(parts.centroid[:, 2], 0.5)
