@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from partrep import UserError
 from partrep.data.decode import View
 from partrep.explain.exemplars import PartBank
 from partrep.models.part_model import PartModel, build, outputs_of
@@ -62,15 +63,17 @@ def load(workdir: pathlib.Path) -> Finished:
     """Reads a finished classifier.
 
     Raises:
-        UserError: no finished run, or one that is no classifier; a damaged file.
+        UserError: no finished run, or one that is no classifier; a file that is damaged or missing.
     """
     finished_config(workdir, "--workdir")
     card = Card.load(workdir)
     model = build(card.model, len(card.classes), jnp.dtype(card.dtype))
     variables, _ = load_variables(workdir / "checkpoints", best_step(workdir / "checkpoints"))
     kept = workdir / BACKBONE
-    backbone = load_backbone(kept) if kept.exists() else None
-    return Finished(card, model, with_backbone(variables, backbone), functools.partial(_bank, workdir))
+    variables = with_backbone(variables, load_backbone(kept) if kept.exists() else None)
+    if "backbone" not in variables["params"]:  # it was frozen, so that no checkpoint has it
+        raise UserError(f"{kept} is missing; expected the frozen backbone that the run wrote there")
+    return Finished(card, model, variables, functools.partial(_bank, workdir))
 
 
 def _bank(workdir: pathlib.Path) -> PartBank:

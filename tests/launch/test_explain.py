@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,6 +49,13 @@ def test_mistakes_of_the_command_line(trained, photos, tmp_path, change, message
     with pytest.raises(partrep.UserError, match=message):
         call(f"--workdir={trained.workdir}", f"--images={photos}", f"--out={tmp_path / 'page.html'}", *change)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_run_that_lost_its_backbone(trained, photos, tmp_path):
+    shutil.copytree(trained.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("backbone.safetensors"))
+    with pytest.raises(partrep.UserError, match=r"run/backbone.safetensors is missing; expected the frozen backbone"):
+        call(f"--workdir={tmp_path / 'run'}", f"--images={photos}", f"--out={tmp_path / 'new' / 'page.html'}")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_without_a_photo(trained, photos, tmp_path):

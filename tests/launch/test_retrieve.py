@@ -128,6 +128,13 @@ def test_a_damaged_index_and_another_model_are_refused(trained, indexed, tmp_pat
         call(f"--workdir={trained.workdir}", f"--images={trained.test}", f"--index={indexed / 'index'}")
 
 
+def test_a_run_that_lost_its_backbone_makes_no_index(trained, tmp_path):
+    shutil.copytree(trained.workdir, tmp_path / "run", ignore=shutil.ignore_patterns("backbone.safetensors"))
+    with pytest.raises(partrep.UserError, match=r"run/backbone.safetensors is missing; expected the frozen backbone"):
+        call(f"--workdir={tmp_path / 'run'}", f"--images={trained.test}", f"--index={tmp_path / 'index'}")
+    assert not (tmp_path / "index").exists()
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
