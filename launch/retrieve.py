@@ -6,7 +6,7 @@
 The first line indexes; again, it adds what is new and describes again what was changed, and after a kill it continues.
 A photo is known by its name in the folder; one that is gone stays in the index. The second line prints the ranked files
 of each query and writes one page, which loads nothing from elsewhere: the photos found, their similarity and which
-parts make it. Both may be asked for in one line.
+parts make it. A photo that was changed since it was indexed is named, and not shown. Both may be asked for in one line.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ flags.DEFINE_string("queries", None, "a photo, or a folder of photos, to search 
 flags.DEFINE_string("out", None, "the page; none: only the names are printed", flag_values=FLAGS)
 MOST = 100
 """Photos listed of a query at most: the page holds them all."""
+NAMED = 10
+"""Photos named at most that are no longer what was indexed."""
 flags.DEFINE_integer("top", 10, "photos listed of a query", flag_values=FLAGS)
 flags.DEFINE_string("engine", "exact", "exact, or faiss where it is installed", flag_values=FLAGS)
 USAGE = "--workdir=RUN --index=INDEX with --images=FOLDER, --queries=FOLDER_OR_FILE or both"
@@ -81,13 +83,22 @@ def _search(encoder, made, out: pathlib.Path | None) -> None:
         print(f"not searched for: {name}: {reason}", file=sys.stderr)
     print(f"{len(found.queries)} queries among {len(index.names)} photos: {seconds:.1f} s", file=sys.stderr)
     images = pathlib.Path(index.made_by["images"])
-    if old := retrieve_photos.changed_since(index, found.ids, images):
-        print(f"changed or gone since indexed: {', '.join(old)}; expected --images={images} again", file=sys.stderr)
+    for state, names in retrieve_photos.no_longer_indexed(index, found.ids, images).items():
+        if names:
+            said = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            print(f"{state} since indexed: {said}; expected {_advice(state, images)}", file=sys.stderr)
     if out is not None:
         make_folder(out.parent)
         with full_disk_is_user_error(out):
             write_retrieved(out, retrieve_photos.page(encoder, index, found, images))
         print(f"page: {out}", flush=True)
+
+
+def _advice(state: str, images: pathlib.Path) -> str:
+    """What makes the index and the photos one again; what is gone stays in an index."""
+    if state == "changed":
+        return f"--images={images} again, which describes anew what was changed"
+    return f"in {images} again, or another --index of what is there"
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ class Photo:
 
     Attributes:
         name: of the file.
-        picture: the whole photo, a JPEG; None where it cannot be read any more.
+        picture: the whole photo, a JPEG; None where it is no longer what was indexed.
         size: (height, width) of that picture.
         view: (y0, x0, y1, x1) in [0,1] of the whole photo: what the model was shown.
         regions: where parts are mostly read.
+        note: a sentence, shown where there is no picture.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Photo:
     size: tuple[int, int]
     view: tuple[float, float, float, float]
     regions: tuple[Region, ...]
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,7 @@ def _photo(photo: Photo) -> dict:
     return {
         "name": photo.name,
         "src": source,
+        "note": photo.note,
         "size": photo.size,
         "view": [round(value, 4) for value in photo.view],
         "parts": [

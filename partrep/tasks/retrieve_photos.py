@@ -54,6 +54,14 @@ LISTED = 12
 SHOWN = 100
 """Queries on the page at most."""
 
+CHANGED, GONE, UNREADABLE = "changed", "gone", "unreadable"
+NOTES = {
+    CHANGED: "The photo was changed since it was indexed.",
+    GONE: "The photo is not there any more.",
+    UNREADABLE: "The photo cannot be read.",
+}
+"""What the page says in place of a photo."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each encoder
 class Encoder:
@@ -193,10 +201,21 @@ def stamp(path: pathlib.Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def changed_since(index: Index, ids: np.ndarray, images: pathlib.Path) -> list[str]:
-    """The names of the photos at some rows of the index that are no longer what was indexed, or are gone."""
-    rows = np.unique(ids[ids >= 0]).tolist()
-    return [index.names[row] for row in rows if stamp(images / index.names[row]) != index.stamps[row]]
+def no_longer(index: Index, row: int, images: pathlib.Path) -> str:
+    """`CHANGED` or `GONE` where the photo at a row of the index is not what was indexed, else nothing."""
+    now = stamp(images / index.names[row])
+    if now is None:
+        return GONE
+    return "" if now == index.stamps[row] else CHANGED
+
+
+def no_longer_indexed(index: Index, ids: np.ndarray, images: pathlib.Path) -> dict[str, list[str]]:
+    """The names of the photos at some rows of the index that were changed since, and of those that are gone."""
+    made: dict[str, list[str]] = {CHANGED: [], GONE: []}
+    for row in np.unique(ids[ids >= 0]).tolist():
+        if state := no_longer(index, row, images):
+            made[state].append(index.names[row])
+    return made
 
 
 def _described(
@@ -258,7 +277,7 @@ def page(encoder: Encoder, index: Index, found: Found, images: pathlib.Path) -> 
         queries.append(Query(_shown(photo, assignment), tuple(map(int, listed)), ranked))
     return RetrievedPage(
         queries=tuple(queries),
-        photos=tuple(_results(encoder, [index.names[row] for row in rows], images)),
+        photos=tuple(_results(encoder, index, rows.tolist(), images)),
         skipped=tuple(found.skipped),
         indexed=len(index.names),
         left_out=max(len(found.queries) - SHOWN, 0),
@@ -266,11 +285,16 @@ def page(encoder: Encoder, index: Index, found: Found, images: pathlib.Path) -> 
     )
 
 
-def _results(encoder: Encoder, names: Sequence[str], images: pathlib.Path) -> Iterator[Shown]:
-    """The photos of the index that were found; one that is gone has no picture."""
+def _results(encoder: Encoder, index: Index, rows: Sequence[int], images: pathlib.Path) -> Iterator[Shown]:
+    """The photos of the index that were found; one that was changed since or is gone has no picture."""
+    names = [index.names[row] for row in rows]
     read = {photo.name: _shown(photo, assignment) for photo, _, assignment in _described(encoder, images, names, [])}
-    for name in names:
-        yield read.get(name) or Shown(name, None, (3, 4), (0.0, 0.0, 1.0, 1.0), ())
+    for row, name in zip(rows, names):
+        state = no_longer(index, row, images)  # asked after reading, so that no change before that is missed
+        if state or name not in read:
+            yield Shown(name, None, (3, 4), (0.0, 0.0, 1.0, 1.0), (), NOTES[state or UNREADABLE])
+        else:
+            yield read[name]
 
 
 def _shown(photo: Photo, assignment: np.ndarray) -> Shown:

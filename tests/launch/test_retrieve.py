@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 
 import numpy as np
@@ -80,18 +82,48 @@ def test_a_photo_that_was_changed_under_its_name_is_noticed_and_described_again(
     shutil.copy(photos / other, photos / one)  # another time, and as a rule another size
     (photos / gone).write_text("no photo any more")
     capsys.readouterr()
-    call(*run, f"--queries={photos / other}", f"--top={len(names)}")
-    assert f"changed or gone since indexed: {one}, {gone}; expected --images={photos} again" in capsys.readouterr().err
+    call(*run, f"--queries={photos / other}", f"--top={len(names)}", f"--out={tmp_path / 'page.html'}")
+    assert f"changed since indexed: {one}, {gone}; expected --images={photos} again" in capsys.readouterr().err
+    shown = photos_on(tmp_path / "page.html")
+    assert all(bool(shown[name]["src"]) == (name not in (one, gone)) for name in names)
+    assert shown[one]["note"] == shown[gone]["note"] == "The photo was changed since it was indexed."
+    assert not shown[one]["parts"] and shown[other]["note"] == ""
     call(*run, f"--images={photos}", f"--queries={photos / other}")
     said = capsys.readouterr()
     assert said.out.splitlines()[0] == f"{index}: {len(names) - 1} photos, 0 of them new, 2 changed"
-    assert f"not indexed: {gone}: " in said.err and "changed or gone" not in said.err
+    assert f"not indexed: {gone}: " in said.err and "since indexed" not in said.err
     found = open_index(index)
     after = dict(zip(found.names, found.descriptors[0 : len(found.names)]))
     assert set(after) == set(names) - {gone}
     np.testing.assert_allclose(after[one], before[other], atol=1e-5)
     assert np.abs(after[one] - before[one]).max() > 0.1
     assert all(np.array_equal(after[name], before[name]) for name in after if name != one)
+
+
+def test_of_a_photo_that_is_gone_the_advice_can_be_followed(trained, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    shutil.copytree(trained.test, photos)
+    run = f"--workdir={trained.workdir}", f"--queries={photos}", "--top=12"
+    call(*run, f"--index={tmp_path / 'index'}", f"--images={photos}")
+    shutil.move(photos / "red" / "3.png", tmp_path / "kept.png")
+    again = f"--index={tmp_path / 'index'}", f"--images={photos}", f"--out={tmp_path / 'page.html'}"
+    capsys.readouterr()
+    call(*run, *again)
+    wanted = f"expected in {photos} again, or another --index of what is there"
+    assert f"gone since indexed: red/3.png; {wanted}\n" in capsys.readouterr().err
+    assert photos_on(tmp_path / "page.html")["red/3.png"]["note"] == "The photo is not there any more."
+    call(*run, f"--index={tmp_path / 'other'}", f"--images={photos}")
+    assert "since indexed" not in capsys.readouterr().err
+    shutil.move(tmp_path / "kept.png", photos / "red" / "3.png")
+    found = retrieve_photos.no_longer_indexed(open_index(tmp_path / "index"), np.arange(12), photos)
+    assert found == {"changed": [], "gone": []}
+
+
+def photos_on(page):
+    """The photos found that a page shows, by name."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r'<script type="application/json" id="data-photo-\d+">(.*?)</script>', text, re.S)
+    return {photo["name"]: photo for photo in map(json.loads, found)}
 
 
 def test_parts_of_the_page_sum_to_the_similarity_and_a_photo_that_is_gone_has_no_picture(trained, indexed):
