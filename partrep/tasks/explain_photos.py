@@ -53,9 +53,7 @@ def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
     for batch in batches(folder, finished.view, skipped):
         read.extend(seen(finished, batch, patches))
     if not read:
-        found = f"{len(skipped)} files, none of them a photo" if skipped else "no file"
-        first = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
-        raise UserError(f"{folder} has {found}{first}; expected photos such as JPEG or PNG")
+        raise no_photo(folder, skipped)
     bank = finished.bank
     return ExplainedPage(
         photos=tuple(read),
@@ -66,6 +64,13 @@ def explain(finished: Finished, folder: pathlib.Path) -> ExplainedPage:
         level=LEVELS[level(finished.model)],
         additive=level(finished.model) > 0,
     )
+
+
+def no_photo(folder: pathlib.Path, skipped: Sequence[tuple[str, str]]) -> UserError:
+    """The mistake of a folder in which no file could be read as a photo; it says why not the first."""
+    found = f"{len(skipped)} files, none of them a photo" if skipped else "no file"
+    first = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
+    return UserError(f"{folder} has {found}{first}; expected photos such as JPEG or PNG")
 
 
 def about(finished: Finished, photos: int) -> str:

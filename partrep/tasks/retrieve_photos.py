@@ -28,6 +28,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from partrep import UserError
+from partrep.data.decode import View
 from partrep.models.part_model import outputs_of
 from partrep.report.explained import jpeg
 from partrep.report.pictures import reading_regions
@@ -35,7 +36,7 @@ from partrep.report.retrieved import Photo as Shown
 from partrep.report.retrieved import Query, RetrievedPage
 from partrep.search.engines import Searcher
 from partrep.search.index import Index, writing
-from partrep.tasks.explain_photos import BATCH, Photo, names_in, opened
+from partrep.tasks.explain_photos import BATCH, Photo, names_in, no_photo, open_photo, opened
 from partrep.tasks.finished import Finished
 from partrep.train.state import Tree
 
@@ -163,7 +164,7 @@ def index_photos(
         (file, why) of those that are no photos.
 
     Raises:
-        UserError: no such folder; an index that is damaged, of another model or of another folder.
+        UserError: no such folder, or no photo in it; an index that is damaged, of another model or of another folder.
     """
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
@@ -172,6 +173,7 @@ def index_photos(
             names.append(name)
         else:  # bytes that are no text, which no list of names could hold
             skipped.append((ascii(name), "its name is no printable text"))
+    _need_photo(images, names, encoder.finished.view, skipped)
     stamps = {name: stamp(images / name) for name in names}
     with writing(folder, {**made, "images": str(images.resolve())}) as writer:
         changed = {name for name in names if name in writer.names and writer.stamps[name] != stamps[name]}
@@ -190,6 +192,17 @@ def index_photos(
         said += f", {len(changed)} changed" if changed else ""
         print(f"{folder}: {said}", flush=True)
     return skipped
+
+
+def _need_photo(folder: pathlib.Path, names: Sequence[str], view: View, skipped: Sequence[tuple[str, str]]) -> None:
+    """Raises a `UserError` where no file is a photo; reads up to the first one, so that no index is begun in vain."""
+    none = list(skipped)
+    for name in names:
+        found = open_photo(folder, name, view)
+        if isinstance(found, Photo):
+            return
+        none.append(found)
+    raise no_photo(folder, none)
 
 
 def stamp(path: pathlib.Path) -> list[int] | None:

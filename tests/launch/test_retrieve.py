@@ -168,6 +168,21 @@ def test_a_run_that_lost_its_backbone_makes_no_index(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "files, message", [((), "has no file; expected photos"), (("a.txt", "b.jpg"), r"has 2 files, none .* photo \(a.txt: ")]
+)
+def test_a_folder_without_a_photo_makes_no_index_and_leaves_one_alone(trained, indexed, tmp_path, files, message):
+    folder, before = tmp_path / "photos", (indexed / "index" / "manifest.json").read_bytes()
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text("no photo")
+    for index in (tmp_path / "index", indexed / "index"):
+        with pytest.raises(partrep.UserError, match=message):
+            call(f"--workdir={trained.workdir}", f"--images={folder}", f"--index={index}")
+    assert not (tmp_path / "index").exists()
+    assert (indexed / "index" / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
     "change, message",
     [
         (("--workdir=",), "--workdir is missing; expected --workdir=RUN --index=INDEX with"),
