@@ -20,7 +20,7 @@ from PIL import Image
 
 from partrep import UserError
 from partrep.data import revisited
-from partrep.data.decode import decode_image
+from partrep.data.decode import decode_image, photo_size
 from partrep.data.revisited import GroundTruth
 from partrep.directions import unit
 from partrep.models.part_model import PartModel, build
@@ -77,8 +77,7 @@ def make(config: Mapping[str, Any]) -> Evaluation:
     classify_photos.check_paths(config)
     truth = revisited.load(config["data"]["truth"])
     paths = photos_of(truth, pathlib.Path(config["data"]["dir"]))
-    if len(truth.gallery) <= SHOWN:
-        raise UserError(f"found {len(truth.gallery)} photos in the gallery; expected more than {SHOWN}")
+    check_truth(truth, paths, config["data"]["truth"])
     pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])
     own = of_run(config, pretrained) if config["start_run"] else None
     if own is None and config["model"]["method"]["name"] in LEARNED:
@@ -99,6 +98,21 @@ def photos_of(truth: GroundTruth, folder: pathlib.Path) -> dict[str, pathlib.Pat
         found = f"{folder} lacks {missing[0]}, one of {len(missing)} missing photos of {len(paths)}"
         raise UserError(f"{found}; expected every photo that the ground truth names")
     return paths
+
+
+def check_truth(truth: GroundTruth, paths: Mapping[str, pathlib.Path], source: str) -> None:
+    """Raises a `UserError`, which names the file and the query, for what no photo needs to be described to know."""
+    if len(truth.gallery) <= SHOWN:
+        raise UserError(f"{source}: found {len(truth.gallery)} photos in the gallery; expected more than {SHOWN}")
+    for name, box in zip(truth.queries, truth.boxes):
+        height, width = photo_size(paths[name].read_bytes(), str(paths[name]))
+        try:
+            revisited.crop_query(np.broadcast_to(np.uint8(0), (height, width, 1)), box)
+        except UserError as error:
+            raise UserError(f"{source}: query {name} has {error}; expected a box in {paths[name]}") from None
+    counted = sum(len(one["easy"]) + len(one["hard"]) > 0 for one in truth.relevant)
+    if counted < 2:  # an interval is taken over queries
+        raise UserError(f"{source}: {counted} queries have an easy or hard photo; expected 2 or more")
 
 
 def of_run(config: Mapping[str, Any], pretrained: Pretrained) -> tuple[Mapping[str, Any], dict[str, Tree]]:

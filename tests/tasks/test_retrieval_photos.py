@@ -164,3 +164,25 @@ def test_missing_photos_are_counted_and_one_is_named(buildings, tiny_family, tmp
     config.data.dir = str(tmp_path)
     with pytest.raises(UserError, match="lacks gallery_3.jpg, one of 2 missing photos of 9; expected every photo"):
         prepare(config)
+
+
+BOX = r"query query_1 has a query box \(130.0, 8.0, 190.0, 72.0\) with no pixel in a photo of 80 x 120; expected a box in"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda gnd: gnd[1].update(bbx=[130, 8, 190, 72]), BOX),
+        (lambda gnd: gnd[2].pop("junk"), "query query_2 has no 'junk'; expected bbx, easy, hard, junk"),
+        (lambda gnd: gnd[1].update(hard=[6]), "hard of query query_1 has numbers other than 0 to 5"),
+        (lambda gnd: [one.update(easy=[], hard=[]) for one in gnd[1:]], "1 queries have an easy or hard photo; expected 2"),
+    ],
+)
+def test_mistakes_of_the_ground_truth_are_known_before_a_photo_is_described(buildings, tiny_family, tmp_path, change, message):
+    truth = pickle.loads((buildings / "gnd.pkl").read_bytes())
+    change(truth["gnd"])
+    (tmp_path / "gnd_mine.pkl").write_bytes(pickle.dumps(truth))
+    config = protocol(buildings, "gem")
+    config.data.truth = str(tmp_path / "gnd_mine.pkl")
+    with pytest.raises(UserError, match=f"gnd_mine.pkl: {message}"):
+        prepare(config)
