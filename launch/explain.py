@@ -13,7 +13,6 @@ import sys
 from absl import flags
 
 from launch import runner
-from partrep import UserError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("workdir", None, "a finished run of a classifier", flag_values=FLAGS)
@@ -24,16 +23,15 @@ flags.DEFINE_string("out", None, "the page; none: explained.html in the workdir"
 def main(overrides: list[str]) -> None:
     """Writes the page and says where it is."""
     runner.require(FLAGS, ("workdir", "images"), "--workdir=RUN --images=FOLDER --out=PAGE.html")
-    from launch.record import make_folder
     from partrep.report.explained import write_explained
     from partrep.tasks import explain_photos, finished
-    from partrep.train.disk import full_disk_is_user_error
+    from partrep.train.disk import full_disk_is_user_error, make_folder, need_place
 
     workdir = pathlib.Path(FLAGS.workdir)
     path = pathlib.Path(FLAGS.out or workdir / "explained.html")
-    if path.is_dir():
-        raise UserError(f"--out is the folder {path}; expected a file, such as {path / 'page.html'}")
-    page = explain_photos.explain(finished.load(workdir), pathlib.Path(FLAGS.images))
+    classifier = finished.load(workdir)
+    need_place(path, "--out", "page.html")
+    page = explain_photos.explain(classifier, pathlib.Path(FLAGS.images))
     make_folder(path.parent)
     with full_disk_is_user_error(path):
         write_explained(path, page)

@@ -22,7 +22,7 @@ import partrep
 from partrep.report.content import Result
 from partrep.tasks.outcome import Outcome
 from partrep.train import sharding
-from partrep.train.disk import replaced, write_atomically
+from partrep.train.disk import make_folder, replaced, write_atomically
 from partrep.train.logging import strict
 from partrep.train.step import TrainingDiverged
 
@@ -74,14 +74,6 @@ def claimed(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # not empty: another run's
                     path.rmdir()
         raise
-
-
-def make_folder(path: pathlib.Path) -> None:
-    """Makes a folder with its parents; where that is not possible, a `UserError` says why."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise partrep.UserError(f"cannot make the folder {path}: {error.strerror}; expected a folder") from error
 
 
 def empty(folder: pathlib.Path) -> None:

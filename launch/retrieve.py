@@ -30,7 +30,7 @@ MOST = 100
 """Photos listed of a query at most: the page holds them all."""
 NAMED = 10
 """Photos named at most that are no longer what was indexed."""
-flags.DEFINE_integer("top", 10, "photos listed of a query", flag_values=FLAGS)
+flags.DEFINE_integer("top", 10, f"photos listed of a query, 1 to {MOST}", flag_values=FLAGS)
 flags.DEFINE_string("engine", "exact", "exact, or faiss where it is installed", flag_values=FLAGS)
 USAGE = "--workdir=RUN --index=INDEX with --images=FOLDER, --queries=FOLDER_OR_FILE or both"
 
@@ -42,13 +42,18 @@ def main(overrides: list[str]) -> None:
         raise UserError(f"neither --images nor --queries is given; expected {USAGE}")
     if not 1 <= FLAGS.top <= MOST:
         raise UserError(f"--top={FLAGS.top}; expected 1 to {MOST}")
+    if FLAGS.out and not FLAGS.queries:
+        raise UserError("--out is given and --queries is not; expected --queries=FOLDER_OR_FILE for the page to show")
     from partrep.search.engines import ENGINES
     from partrep.tasks import finished, retrieve_photos
+    from partrep.train.disk import need_place
 
     lookup(ENGINES, FLAGS.engine, "engine")
     workdir, out = pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out) if FLAGS.out else None
-    if out is not None and out.is_dir():
-        raise UserError(f"--out is the folder {out}; expected a file, such as {out / 'page.html'}")
+    if out is not None:
+        need_place(out, "--out", "page.html")
+    if FLAGS.queries:
+        retrieve_photos.query_files(pathlib.Path(FLAGS.queries))
     encoder = retrieve_photos.Encoder.of(finished.load(workdir))
     made = retrieve_photos.made_by(encoder)
     if FLAGS.images:
@@ -60,12 +65,11 @@ def main(overrides: list[str]) -> None:
 
 
 def _search(encoder, made, out: pathlib.Path | None) -> None:
-    from launch.record import make_folder
     from partrep.report.retrieved import write_retrieved
     from partrep.search.engines import ENGINES
     from partrep.search.index import open_index
     from partrep.tasks import retrieve_photos
-    from partrep.train.disk import full_disk_is_user_error
+    from partrep.train.disk import full_disk_is_user_error, make_folder
 
     index = open_index(pathlib.Path(FLAGS.index), made)
     if not index.names:

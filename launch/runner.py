@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,13 @@ from ml_collections import ConfigDict, config_flags
 import partrep
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a tuple", str: "a text"}
+NUMBERS = {"int": KINDS[int], "float": KINDS[float]}
+"""The types of flags whose error does not say what fits, as absl calls them."""
+PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
+"""Errors of the system that are about the path that was given."""
 EXPECTED = "--config=configs/TASK.py[:preset[,smoke][,key=value...]]"
 
 
@@ -38,7 +46,7 @@ def run(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _fail(f"{error.filename or 'the workdir'}: no space left on the disk; make room and start again")
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+        if error.errno not in PLACES:
             raise
         _fail(f"{error.filename}: {error.strerror}; expected a place that can be read and written")
     except KeyboardInterrupt:
@@ -59,6 +67,8 @@ def parse_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     except flags.UnrecognizedFlagError as error:
         known = ", ".join(f"--{name}" for name in values)
         raise partrep.UserError(f"unknown flag --{error.flagname}; expected one of {known}") from error
+    except flags.IllegalFlagValueError as error:
+        raise partrep.UserError(_misfit_flag(values, str(error))) from error
     if extra:
         raise partrep.UserError(f"unexpected argument {extra[0]!r}; expected --flags alone")
     flags.FLAGS.mark_as_parsed()  # Grain's worker processes ask for it
@@ -134,6 +144,15 @@ def command(name: str, *arguments: str) -> str:
 def _fail(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _misfit_flag(values: flags.FlagValues, said: str) -> str:
+    """What absl said of the value of a flag; of one that is no number, what is expected, which absl leaves out."""
+    found = re.match(r"flag --(\w+)=(.*?): (?:invalid literal|could not convert)", said, re.DOTALL)
+    kind = NUMBERS.get(values[found[1]].flag_type()) if found else None
+    if not found or not kind:
+        return said
+    return f"--{found[1]}={found[2]} does not fit; expected {kind}: {values[found[1]].help}"
 
 
 def _flag_help(values: flags.FlagValues) -> str:

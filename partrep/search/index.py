@@ -24,7 +24,7 @@ import numpy as np
 
 from partrep import UserError
 from partrep.train.digest import digest_file, digest_record
-from partrep.train.disk import full_disk_is_user_error, replaced, write_atomically
+from partrep.train.disk import full_disk_is_user_error, is_full, make_folder, replaced, write_atomically
 
 VERSION = 2
 MANIFEST, LOCK = "manifest.json", ".lock"
@@ -248,7 +248,7 @@ def writing(folder: pathlib.Path, made_by: Mapping[str, Any]) -> Iterator[Writer
     new = not (folder / MANIFEST).exists()
     if new and folder.exists() and (others := [p.name for p in folder.iterdir() if not BEFORE.fullmatch(p.name)]):
         raise UserError(f"{folder} holds {min(others)} and no index; expected a new folder, or one that was indexed")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _locked(folder):
         if not (folder / MANIFEST).exists():
             _write_manifest(folder, {"version": VERSION, "made_by": dict(made_by), "shards": [], "written": 0})
@@ -263,7 +263,13 @@ def writing(folder: pathlib.Path, made_by: Mapping[str, Any]) -> Iterator[Writer
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
     """Holds a lock that the system takes back from a process that ends, however it ends."""
-    with (folder / LOCK).open("a") as file:
+    try:
+        opened = (folder / LOCK).open("a")
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise UserError(f"{folder} takes no file: {error.strerror}; expected a folder for the index") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -256,6 +256,17 @@ class Found:
     skipped: Sequence[tuple[str, str]]
 
 
+def query_files(photos: pathlib.Path) -> tuple[pathlib.Path, list[str]]:
+    """A folder and the names of files in it: those of a folder of queries, or one file.
+
+    Raises:
+        UserError: no such file or folder.
+    """
+    if not photos.exists():
+        raise UserError(f"--queries is {photos}; expected a photo or a folder of photos")
+    return (photos, names_in(photos)) if photos.is_dir() else (photos.parent, [photos.name])
+
+
 def find(encoder: Encoder, searcher: Searcher, photos: pathlib.Path, top: int) -> Found:
     """Finds the photos nearest to a photo, or to each of a folder.
 
@@ -263,9 +274,7 @@ def find(encoder: Encoder, searcher: Searcher, photos: pathlib.Path, top: int) -
         UserError: no such file, or no photo.
     """
     skipped: list[tuple[str, str]] = []
-    if not photos.exists():
-        raise UserError(f"--queries is {photos}; expected a photo or a folder of photos")
-    folder, names = (photos, names_in(photos)) if photos.is_dir() else (photos.parent, [photos.name])
+    folder, names = query_files(photos)
     queries = list(_described(encoder, folder, names, skipped))
     if not queries:
         first = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""

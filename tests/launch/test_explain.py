@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
 
 import numpy as np
@@ -43,12 +44,13 @@ def test_a_page_of_a_finished_run(trained, photos, tmp_path, capsys):
         (("--images=nowhere",), "--images is nowhere; expected a folder of photos"),
         (("--workdir=nowhere",), "nowhere, which holds no finished run"),
         (("--out=.",), "--out is the folder .; expected a file"),
+        (("--out=nowhere/" + 300 * "n",), "cannot write --out=nowhere/n*: File name too long; expected a file"),
     ],
 )
 def test_mistakes_of_the_command_line(trained, photos, tmp_path, change, message):
     with pytest.raises(partrep.UserError, match=message):
         call(f"--workdir={trained.workdir}", f"--images={photos}", f"--out={tmp_path / 'page.html'}", *change)
-    assert not (tmp_path / "page.html").exists()
+    assert not (tmp_path / "page.html").exists() and not pathlib.Path("nowhere").exists()
 
 
 def test_a_run_that_lost_its_backbone(trained, photos, tmp_path):

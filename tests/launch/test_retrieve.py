@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 import shutil
 
@@ -199,3 +200,35 @@ def test_a_folder_without_a_photo_makes_no_index_and_leaves_one_alone(trained, i
 def test_mistakes_of_the_command_line(trained, indexed, tmp_path, monkeypatch, change, message):
     with pytest.raises(partrep.UserError, match=message):
         call(f"--workdir={trained.workdir}", f"--index={indexed / 'index'}", f"--queries={trained.test}", *change)
+
+
+LONG = 300 * "n"
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (("--queries={test}", "--out=new/LONG.html"), "cannot write --out=new/n*.html: File name too long; expected a file"),
+        (("--queries={test}", "--out=LONG"), "--out is n*: File name too long; expected a file, such as page.html"),
+        (("--queries={test}", "--out=/proc/nosuch/page.html"), "cannot make the folder /proc/nosuch: .*; expected a folder to"),
+        (("--queries={test}", "--out=/proc/page.html"), "cannot write --out=/proc/page.html: .*; expected a file, such as"),
+        (("--queries=LONG",), "n*: File name too long; expected a place that can be read"),
+        (("--images={test}", "--index=LONG"), "n*: File name too long; expected a place that can be read"),
+        (("--images={test}", "--index=new/LONG"), "cannot make the folder new/n*: File name too long; expected a folder to"),
+        (("--images={test}", "--index=/proc/nosuch"), "cannot make the folder /proc/nosuch: .*; expected a folder to"),
+        (("--index=LONG", "--queries={test}"), "n*/manifest.json: File name too long; expected a place that can be read"),
+        (("--images={test}", "--out=new/page.html"), "--out is given and --queries is not; expected --queries=FOLDER"),
+        (("--queries={test}", "--top=abc"), "--top=abc does not fit; expected a whole number: photos listed .*1 to 100"),
+    ],
+)
+def test_places_that_take_no_file_end_in_one_line(trained, indexed, tmp_path, monkeypatch, capsys, argv, message):
+    if any("/proc" in each for each in argv) and not pathlib.Path("/proc/self").exists():
+        pytest.skip("needs a file system that takes no files")
+    monkeypatch.chdir(tmp_path)
+    argv = [each.format(test=trained.test).replace("LONG", LONG) for each in argv]
+    argv = ["retrieve", f"--workdir={trained.workdir}", f"--index={indexed / 'index'}", *argv]
+    with pytest.raises(SystemExit) as stopped:
+        runner.run(retrieve.main, retrieve.FLAGS, retrieve.__doc__, argv)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and re.match(f"error: {message}", line), line
+    assert not list(tmp_path.iterdir())

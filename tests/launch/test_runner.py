@@ -57,6 +57,7 @@ def test_help_prints_every_flag_and_exits_0(values, capsys, flag):
     [
         (["--nosuch=1"], "unknown flag --nosuch; expected one of"),
         (["--count=many"], "many"),
+        (["--count=1.5"], "--count=1.5 does not fit; expected a whole number: how many"),
         (["--count"], "count"),
         (["stray"], "unexpected argument 'stray'"),
         (["--config.a=1"], "no --config|changes a config"),
@@ -84,6 +85,7 @@ def fail_with(error):
         (partrep.UserError("found a\n  and b; expected c"), 2, "error: found a and b; expected c"),
         (OSError(errno.ENOSPC, "No space left on device", "/full/file"), 2, "error: /full/file: no space left"),
         (OSError(errno.EDQUOT, "Quota"), 2, "error: the workdir: no space left"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "nnn"), 2, "error: nnn: File name too long; expected a place"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to resume"),
     ],
 )

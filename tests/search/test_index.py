@@ -208,3 +208,18 @@ def test_what_does_not_fit_is_refused(tmp_path, names, rows, message):
     fill(tmp_path, 4)
     with writing(tmp_path, MADE_BY) as writer, pytest.raises(ValueError, match=message):
         writer.add(names, rows)
+
+
+def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise OSError(errno.ENOENT, "No such file or directory", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.open", refuse)  # as an empty folder in /proc does
+        with pytest.raises(UserError, match="takes no file: No such file or directory; expected a folder for the index"):
+            with writing(tmp_path, MADE_BY):
+                pass
+    with pytest.raises(UserError, match="cannot make the folder .*: File name too long"):
+        with writing(tmp_path / "new" / (300 * "n"), MADE_BY):
+            pass
+    assert not list(tmp_path.iterdir())
