@@ -17,7 +17,8 @@ def photo(name, gone=False):
     maps = np.zeros((2, 4, 4))
     maps[0, :, :2], maps[1, :, 2:] = 1.0, 1.0
     picture = None if gone else jpeg(np.full((30, 40, 3), 90, np.uint8))
-    return Photo(name, picture, (30, 40), (0.0, 0.125, 1.0, 0.875), () if gone else tuple(reading_regions(maps, (0, 1))))
+    regions = () if gone else tuple(reading_regions(maps, (0, 1)))
+    return Photo(name, picture, (30, 40), (0.0, 0.125, 1.0, 0.875), regions, "It was changed." if gone else "")
 
 
 def page(queries=2, **changes):
@@ -59,6 +60,7 @@ seen.values = values();
 seen.others = text(first + ".others");
 seen.names = all(first + ".ranked .choose").map((each) => each.textContent);
 seen.gone = all(first + ".gone").length;
+seen.note = text(first + ".gone");
 seen.rest = [lit(), said()];
 enter(at(first + '.ranked svg [data-part="1"] .outline'));
 seen.pointed = [lit(), said(), all(first + ".adds .on").map((each) => each.dataset.part)];
@@ -90,7 +92,7 @@ document.body.innerHTML = ""; document.body.append(JSON.stringify(seen));
 
 def test_pointing_and_keys_light_a_part_in_the_query_and_in_all_photos_found(tmp_path, in_browser):
     seen = in_browser(write_retrieved(tmp_path / "page.html", page()), PROBE)
-    assert seen["queries"] == 2 and seen["gone"] == 1
+    assert seen["queries"] == 2 and seen["gone"] == 1 and seen["note"] == "It was changed."
     assert seen["sum"] == f"0.75 with {NASTY}, rank 2"  # the first is the query itself
     assert seen["values"] == ["Part 1, adds +0.85", "Part 2, adds −0.13"]
     assert seen["others"] == "all other parts together: +0.03"
