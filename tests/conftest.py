@@ -23,15 +23,27 @@ def shared() -> pathlib.Path:
 
 
 MOST_MAPS = 10_000
-"""Memory maps of a test process, three a compiled program, before it lets go of the programs of earlier tests."""
+"""Memory maps of a test process, three a compiled program, before it lets go of the programs it has."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_programs():
-    """Thousands of compiled programs are gigabytes, and near the 65,530 memory maps that Linux gives a process."""
+    """After each module: thousands of compiled programs are gigabytes, and near the 65,530 maps of a Linux process."""
     yield
+    clear_beyond(MOST_MAPS)
+
+
+@pytest.fixture
+def few_programs_a_test():
+    """After each test that asks for it: those of whole runs are thousands within a module."""
+    yield
+    clear_beyond(MOST_MAPS)
+
+
+def clear_beyond(most: int) -> None:
+    """Lets go of all compiled programs where the process has more memory maps than `most`."""
     maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+    if maps.exists() and len(maps.read_bytes().splitlines()) > most:
         import jax
 
         jax.clear_caches()

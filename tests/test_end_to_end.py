@@ -47,7 +47,7 @@ def compiled(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def in_checkout(monkeypatch, compiled):
+def in_checkout(monkeypatch, compiled, few_programs_a_test):
     monkeypatch.chdir(ROOT)
 
 
