@@ -96,6 +96,8 @@ def parse_config(argument: str | None, overrides: Sequence[str] = ()) -> ConfigD
         values(argv)
     except flags.IllegalFlagValueError as error:
         raise partrep.UserError(_misfit(str(error), default, overrides)) from error
+    if values.config.get("task") != default.get("task"):
+        raise partrep.UserError(f"config.task is {values.config.task!r}; expected {default.task!r}, that of {argument}")
     for override in overrides:
         if not _fits(_value(values.config, override), _value(default, override)):
             raise partrep.UserError(_misfit(override, default, overrides))

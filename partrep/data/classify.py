@@ -10,6 +10,7 @@ from partrep import UserError, lookup
 from partrep.data import birds, imageset
 from partrep.data.decode import View
 from partrep.data.imageset import ImageSet
+from partrep.data.source import Settings
 
 HABITATS = ("matched", "random", "conflicting")
 
@@ -45,7 +46,7 @@ class ClassifyData:
 
 def load(settings: Mapping[str, Any]) -> ClassifyData:
     """The data named by `settings.name`: birds."""
-    return lookup(SOURCES, settings["name"], "data to classify")(settings)
+    return lookup(SOURCES, settings["name"], "data to classify")(Settings(settings))
 
 
 def bird_world(settings: Mapping[str, Any]) -> birds.World:

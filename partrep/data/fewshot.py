@@ -15,7 +15,7 @@ from partrep.data.folder import FolderSource
 from partrep.data.imageset import ImageSet
 from partrep.data.individuals import of_individuals
 from partrep.data.omniglot import FILES, Omniglot
-from partrep.data.source import ArraySource, split_groups
+from partrep.data.source import ArraySource, Settings, split_groups
 from partrep.data.tfds import TfdsSource
 from partrep.data.transforms import WarpSettings
 from partrep.data.vinyals import vinyals_split
@@ -48,7 +48,7 @@ class FewshotData:
 
 def load(settings: Mapping[str, Any]) -> FewshotData:
     """The data named by `settings.name`: birds, individuals, omniglot, vinyals, alphabets, folder or tfds."""
-    return lookup(SOURCES, settings["name"], "few-shot data")(settings)
+    return lookup(SOURCES, settings["name"], "few-shot data")(Settings(settings))
 
 
 def _birds(settings: Mapping[str, Any]) -> FewshotData:

@@ -17,7 +17,7 @@ from partrep.data.archives import TAR_SUFFIXES
 from partrep.data.folder import FolderSource
 from partrep.data.imageset import ImageSet
 from partrep.data.photo_splits import stratified
-from partrep.data.source import ArraySource
+from partrep.data.source import ArraySource, Settings
 from partrep.data.transforms import WarpSettings
 from partrep.train.settings import from_mapping
 
@@ -67,7 +67,7 @@ class OpensetData:
 
 def load(settings: Mapping[str, Any], trial: int) -> OpensetData:
     """The data named by `settings.name` (mnist, cifar10 or birds) with the known classes of a trial."""
-    return lookup(SOURCES, settings["name"], "open-set data")(settings, trial)
+    return lookup(SOURCES, settings["name"], "open-set data")(Settings(settings), trial)
 
 
 def known_classes(name: str, trial: int) -> tuple[int, ...]:
@@ -93,6 +93,10 @@ def read_mnist(folder: str) -> tuple[ArraySource, ArraySource]:
             x, y, u, v = (file[name] for name in MNIST_ARRAYS)
         if x.shape[1:] != (28, 28) or u.shape[1:] != (28, 28) or y.shape != x.shape[:1] or v.shape != u.shape[:1]:
             raise ValueError(f"shapes {x.shape}, {y.shape}, {u.shape}, {v.shape}")
+        if x.dtype != np.uint8 or u.dtype != np.uint8:
+            raise ValueError(f"images of {x.dtype} and {u.dtype}, not uint8")
+        if any(not np.isin(labels, np.arange(10)).all() for labels in (y, v)):
+            raise ValueError(f"labels {min(y.min(), v.min())} to {max(y.max(), v.max())}, not digits 0 to 9")
     except (KeyError, ValueError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not readable ({error}); expected the arrays {', '.join(MNIST_ARRAYS)}") from error
     names = [str(digit) for digit in range(10)]

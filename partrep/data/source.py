@@ -11,6 +11,17 @@ import numpy as np
 from partrep import UserError
 
 
+class Settings(dict[str, Any]):
+    """The settings of a data set, `name` and what it takes; one that is missing raises a `UserError`.
+
+    >>> Settings(name="folder", dir="photos")["dir"]
+    'photos'
+    """
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"data {self['name']!r} needs config.data.{key}; expected a preset that has it")
+
+
 class Source(Protocol):
     """`source[i]` is {image u8[H,W,C], label, id; where known box, keypoints, visible, part_mask, group}."""
 

@@ -10,6 +10,7 @@ from partrep.evaluate.openmax import OpenMax
 from partrep.metrics.openset import aupr, auroc, fpr_at_tpr, known_threshold, macro_f1, oscr
 
 PROBABILITY, LOGIT, ENERGY, OPENMAX = "maximum_probability", "maximum_logit", "energy", "openmax"
+SCORES = (PROBABILITY, LOGIT, ENERGY, OPENMAX)
 METRICS = ("auroc", "aupr_known", "aupr_unknown", "fpr95_known", "fpr95_unknown", "oscr", "macro_f1")
 """Of each score; of AUPR and FPR95 the last word is the positive class."""
 

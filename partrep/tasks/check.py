@@ -36,7 +36,11 @@ LEAST = {
     "alpha": 1,
     "tail": 2,
     "openmax_images": 1,
+    "levels": 1,
+    "patch": 1,
 }
+ENTRIES = {"each": 3, "images": 3, "scale": 2}
+"""How many numbers a tuple of this name has."""
 
 
 def check_numbers(config: Mapping[str, Any], best: str = "validation/accuracy") -> None:
@@ -45,9 +49,12 @@ def check_numbers(config: Mapping[str, Any], best: str = "validation/accuracy") 
     `best` is the number that the task's validation makes, see `check_best`.
     """
     for path, value in leaves(config):
-        least = LEAST.get(path.rsplit(".", 1)[-1])
+        name = path.rsplit(".", 1)[-1]
+        least, entries = LEAST.get(name), ENTRIES.get(name)
         if least is not None and value < least:
             raise UserError(f"config.{path} is {value}; expected at least {least}")
+        if entries is not None and isinstance(value, tuple | list) and len(value) != entries:
+            raise UserError(f"config.{path} is {tuple(value)}; expected {entries} numbers")
         if path.endswith("seed") and value >= 2**32:
             raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
     if not 0 <= config.get("label_smoothing", 0.0) < 1:

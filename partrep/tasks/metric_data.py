@@ -43,6 +43,8 @@ LEAST_CLASSES = 15
 
 def _photos(config: Mapping[str, Any]) -> Made:
     """Photos of disjoint classes: three fifths of the classes to train on, one to validate, one to report."""
+    if "pretrained" not in config:
+        raise UserError("data 'photos' needs config.pretrained; expected source=photos")
     classify_photos.check_paths(config)
     settings = {**config["data"]}
     pretrained = load_pretrained(config["pretrained"]["weights"], config["pretrained"]["family"])

@@ -7,14 +7,8 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from partrep import UserError
-from partrep.data.imageset import ImageSet
 from partrep.report.content import Fooled
-from partrep.tasks import openset
-from partrep.tasks.batches import spaced
-from partrep.tasks.check import check_numbers, trace_stages
+from partrep.tasks import openset, openset_check
 from partrep.tasks.openset_evaluation import Scored, named_rows, outcome, read, score
 from partrep.tasks.openset_pictures import pictures
 from partrep.tasks.outcome import Outcome, count_test_evaluations
@@ -27,25 +21,9 @@ def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
 
     Returns the function that trains in a workdir and evaluates.
     """
-    for name in ("trials", "compared"):
-        if not config[name] or len(set(config[name])) < len(config[name]):
-            raise UserError(f"config.{name} is {tuple(config[name])}; expected different ones, one at least")
-    for method in config["compared"]:
-        check_numbers(openset.of_method(config, method), best="")
-    for trial in config["trials"][1:]:
-        openset.openset_data.load({**config["data"], "warp": {}}, trial)
-    for method in config["compared"]:
-        task = openset.make(config, method, config["trials"][0])
-        trace_stages(openset.stages(task), task.init, task.config)
-    check_fitted(task.data.train, config["evaluation"]["openmax_images"])
+    openset_check.check_settings(config)
+    openset_check.check_tasks(config)
     return functools.partial(run, config)
-
-
-def check_fitted(images: ImageSet, most: int) -> None:
-    """Raises a `UserError` where OpenMax would be fitted to fewer than two images of a class."""
-    found = np.bincount(images.labels[spaced(images, most)], minlength=images.classes).min()
-    if found < 2:
-        raise UserError(f"config.evaluation.openmax_images is {most}: {found} of a class; expected at least 2 of each")
 
 
 def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:

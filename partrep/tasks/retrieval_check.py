@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from partrep import UserError
+from partrep import UserError, lookup
 from partrep.tasks import metric_check
 from partrep.tasks.metric import PAIR_LOSSES, RANKS
 from partrep.tasks.retrieval import Retrieval, side_at
+from partrep.tasks.retrieval_evaluation import SOUGHT
 
 LEAST = {"fitting": 8, "queries": 0, "side_of": 1}
 """Of the numbers of `evaluation` that only this task has."""
@@ -20,6 +21,7 @@ LEAST = {"fitting": 8, "queries": 0, "side_of": 1}
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raises a `UserError` at the first setting that no run can have."""
     metric_check.check_settings(config)
+    lookup(SOUGHT, config["data"]["name"], "data to retrieve")
     if config["loss"]["name"] not in PAIR_LOSSES:
         raise UserError(f"config.loss is {config['loss']['name']}; expected a loss of pairs: {', '.join(PAIR_LOSSES)}")
     if config["comparison"] != "embedding":

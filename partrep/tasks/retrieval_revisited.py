@@ -70,6 +70,8 @@ class Evaluation:
 
 def make(config: Mapping[str, Any]) -> Evaluation:
     """Finds every photo and builds the network, and raises what is wrong with them; writes nothing."""
+    if "start_run" not in config:
+        raise UserError("data 'revisited' needs config.start_run; expected source=revisited")
     check_numbers(config, best="")
     check_scales(config["evaluation"]["scales"])
     if not config["data"]["truth"]:

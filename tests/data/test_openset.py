@@ -107,6 +107,25 @@ def test_mistakes(digits, change, trial, message):
         load({**MNIST, "dir": str(digits), **change}, trial)
 
 
+@pytest.mark.parametrize("change, message", [
+    (dict(y=lambda y: y + 1), "labels 0 to 10, not digits 0 to 9"),
+    (dict(v=lambda v: v * 0.5), "not digits 0 to 9"),
+    (dict(x=lambda x: x / np.float32(255)), "images of float32 and uint8, not uint8"),
+])  # fmt: skip
+def test_arrays_of_another_kind_are_refused(digits, tmp_path, change, message):
+    with np.load(digits / "mnist.npz") as file:
+        names = {"x": "x_train", "y": "y_train", "u": "x_test", "v": "y_test"}
+        arrays = {name: change.get(short, np.asarray)(file[name]) for short, name in names.items()}
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        load({**MNIST, "dir": str(tmp_path)}, 0)
+
+
+def test_settings_of_other_data_are_missed():
+    with pytest.raises(UserError, match="data 'birds' needs config.data.world; expected a preset that has it"):
+        load({**MNIST, "name": "birds"}, 0)
+
+
 def test_a_damaged_file_is_named(digits):
     (digits / "mnist.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(UserError, match=r"mnist\.npz is not readable"):

@@ -116,6 +116,7 @@ MAIN = {
         [f"{FEWSHOT}:tfds", "--config.data.dataset=mnist", "--config.data.dir={empty}"],
         ["no prepared data set 'mnist' in {empty}", "tfds build mnist --file_format=array_record"],
     ),
+    "task": ([FEWSHOT, "--config.task=classify"], ["config.task is 'classify'", "expected 'fewshot'"]),
     "data of another": ([FEWSHOT, "--config.data.name=folder"], ["needs config.data.dir"]),
     "missing data": (
         [f"{FEWSHOT}:folder", "--config.data.dir={nosuch}"],

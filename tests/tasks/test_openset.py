@@ -143,10 +143,25 @@ def test_one_trial_has_no_interval():
         assert row.interval is None and row.seeds == ()
 
 
+def own(method, **changes):
+    """Changes of one method's entries; those that become None are taken away."""
+    methods = presets.get_config("mnist").to_dict()["methods"]
+    entries = {name: value for name, value in {**methods[method], **changes}.items() if value is not None}
+    return {"methods": {**methods, method: entries}}
+
+
 @pytest.mark.parametrize("change, message", [
     ({"trials": ()}, r"config.trials is \(\)"),
     ({"trials": (1, 1)}, "expected different ones"),
     ({"compared": ("gan",)}, "unknown method 'gan'"),
+    (own("parts", objective="arpl"), "objective 'arpl' and head 'autoencoders'; expected the head 'reciprocal'"),
+    (own("arpl", objective="reconstruction"), "head 'reciprocal'; expected the head 'autoencoders'"),
+    (own("parts", own_error=None), "expected own_error=WEIGHT besides"),
+    (own("parts", scores=()), r"config.methods.parts.scores is \(\); expected one or more"),
+    (own("parts", scores=("parts", "energy")), r"expected one or more of \(NAME, SCORE\)"),
+    (own("parts", scores=(("parts", "logit"),)), "unknown score 'logit'; known: maximum_probability, maximum_logit"),
+    (own("parts", scores=(("arpl", "energy"),)), "two scores named 'arpl'"),
+    (own("parts", warp={"scale": (0.9,)}), r"config.methods.parts.warp.scale is \(0.9,\); expected 2 numbers"),
 ])  # fmt: skip
 def test_mistakes_are_found_before_anything_is_read(change, message):
     with pytest.raises(UserError, match=message):
