@@ -104,8 +104,10 @@ def histogram_ap(
     matrix of positives. Its bins are over [0,1]: `lowest=0.0`. The tie-aware AP of He et al., in that code a second
     loss, weighs the ranks inside a bin and is another one.
     """
-    if bins < 2 or not lowest < 1:
-        raise ValueError(f"histogram_ap: bins is {bins}, lowest {lowest}; expected at least 2 and a number below 1")
+    if bins < 2:
+        raise ValueError(f"histogram_ap: bins is {bins}; expected at least 2")
+    if not isinstance(lowest, jax.core.Tracer) and not lowest < 1:
+        raise ValueError(f"histogram_ap: lowest is {lowest}; expected below 1")
     loss = functools.partial(_histogram, bins, lowest)
     return _mean_over_queries("histogram_ap", loss, embeddings, labels, where, similarity, block)
 

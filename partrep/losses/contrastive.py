@@ -176,6 +176,8 @@ def nt_xent(
     trees: list[Any] = [jax.tree.structure(view) for view in (first, second)]
     if trees[0] != trees[1]:
         raise ValueError(f"nt_xent: first is {trees[0]}, second {trees[1]}; expected the same arrays of both views")
+    if not all(map(jnp.ndim, jax.tree.leaves(first))) or not jax.tree.leaves(first):
+        raise ValueError(f"nt_xent: first is {trees[0]} of numbers; expected arrays [B,...]")
     images = jnp.arange(len(jax.tree.leaves(first)[0]))
     check_shapes("nt_xent", images=(images, "B"), where=(where, "B"))
     for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):

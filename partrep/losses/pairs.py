@@ -121,6 +121,10 @@ def aligned_cosine(anchors: tuple[jax.Array, jax.Array], others: tuple[jax.Array
     Source: after the part-weighted distances of occluded re-identification (Miao et al. 2019, PGFA), there over parts
     visible in both; here presence is graded.
     """
+    for name, given in (("anchors", anchors), ("others", others)):
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            found = f"an array of shape {jnp.shape(given)}" if hasattr(given, "shape") else type(given).__name__
+            raise ValueError(f"aligned_cosine: {name} is {found}; expected (vectors [B,K,D], presence [B,K])")
     (z, m), (z2, m2) = anchors, others
     check_shapes("aligned_cosine", anchors=(z, "b K D"), presence=(m, "b K"))
     check_shapes("aligned_cosine", vectors=(z, "b K D"), others=(z2, "B K D"), presence=(m2, "B K"))

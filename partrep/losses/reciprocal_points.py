@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from partrep.losses.classification import softmax_cross_entropy
+from partrep.losses.pairs import check_positive
 from partrep.losses.reduction import mean_where
 from partrep.shapes import check_shapes
 
@@ -30,7 +31,7 @@ def reciprocal_logits(features: jax.Array, points: jax.Array) -> jax.Array:
     Source: Chen et al., Adversarial Reciprocal Points Learning (TPAMI 2021), equations 3 to 5, one point a class.
     """
     sizes = check_shapes("reciprocal_logits", features=(features, "B D"), points=(points, "C D"))
-    features, points = features.astype(jnp.float32), points.astype(jnp.float32)
+    features, points = jnp.asarray(features, jnp.float32), jnp.asarray(points, jnp.float32)
     return jnp.sum(features**2, axis=1)[:, None] / sizes["D"] + _class_terms(features, points)
 
 
@@ -81,14 +82,14 @@ def reciprocal_points(
     Departures: none. That code has the radius and the margin in a `MarginRankingLoss`, which is the same; its
     confusing samples, an adversary that makes images, are not part of this loss.
     """
-    if not weight >= 0 or not temperature > 0:
-        found = f"weight {weight}, temperature {temperature}"
-        raise ValueError(f"reciprocal_points: {found}; expected weight >= 0 and temperature > 0")
+    if not isinstance(weight, jax.core.Tracer) and not weight >= 0:
+        raise ValueError(f"reciprocal_points: weight is {weight}; expected at least 0")
+    check_positive("reciprocal_points", temperature=temperature)
     if jnp.ndim(radius):
         raise ValueError(f"reciprocal_points: radius has shape {jnp.shape(radius)}; expected a scalar")
     axes = {"features": (features, "B D"), "labels": (labels, "B"), "where": (where, "B")}
     classes = check_shapes("reciprocal_points", **axes, points=(points, "C D"))["C"]
-    features, points = features.astype(jnp.float32), points.astype(jnp.float32)
+    features, points = jnp.asarray(features, jnp.float32), jnp.asarray(points, jnp.float32)
     labels = jnp.asarray(labels)
     counts = (labels >= 0) & (labels < classes)
     if where is not None:

@@ -82,8 +82,9 @@ def test_against_oracle(name, matches):
 
 def test_the_histogram_may_start_elsewhere():
     oracle = mean_over_queries(similarities(X), LABELS, functools.partial(histogram_query, 25, 0.0))
-    value = jax.jit(lambda x: histogram_ap(x, jnp.array(LABELS), lowest=0.0))(jnp.float32(X))
-    assert float(value) == pytest.approx(oracle, rel=1e-4)
+    fixed = jax.jit(lambda x: histogram_ap(x, jnp.array(LABELS), lowest=0.0))(jnp.float32(X))
+    traced = jax.jit(lambda x, lowest: histogram_ap(x, jnp.array(LABELS), lowest=lowest))(jnp.float32(X), 0.0)
+    assert float(fixed) == pytest.approx(oracle, rel=1e-4) and float(traced) == pytest.approx(oracle, rel=1e-4)
 
 
 def test_as_the_temperature_falls_ranks_are_counted():
@@ -184,7 +185,7 @@ def test_blocks_need_less_memory_than_one_matrix_of_similarities(name):
         (lambda: smooth_ap(X, LABELS, block=0), "smooth_ap: block is 0; expected at least 1"),
         (lambda: histogram_ap(X, LABELS, where=np.ones(3, bool)), "where has shape"),
         (lambda: histogram_ap(X, LABELS, bins=1), "bins is 1"),
-        (lambda: histogram_ap(X, LABELS, lowest=1.0), "lowest 1.0"),
+        (lambda: histogram_ap(X, LABELS, lowest=1.0), "lowest is 1.0; expected below 1"),
     ],
 )
 def test_bad_input_is_named(call, message):

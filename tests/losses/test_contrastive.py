@@ -155,5 +155,7 @@ def test_mistakes_are_named():
         nt_xent(x, x[:3])
     with pytest.raises(ValueError, match="nt_xent: first is .* expected the same arrays of both views"):
         nt_xent(x, (x, x))
+    with pytest.raises(ValueError, match=r"nt_xent: first is .* of numbers; expected arrays \[B,...\]"):
+        nt_xent([[1.0, 0.0]], [[1.0, 0.0]])
     with pytest.raises(ValueError, match=r"nt_xent: where has shape \(8,\); expected \[B\] with B=4"):
         nt_xent(x, x, where=jnp.ones(8, bool))

@@ -233,5 +233,7 @@ def test_mistakes_are_named():
         circle(x, labels, similarity=lambda a, b: a.sum(1))
     with pytest.raises(ValueError, match=r"aligned_cosine: others has shape \(4, 3, 2\)"):
         aligned_cosine((jnp.ones((4, 2, 2)), jnp.ones((4, 2))), (jnp.ones((4, 3, 2)), jnp.ones((4, 3))))
+    with pytest.raises(ValueError, match=r"anchors is an array of shape \(4, 2\); expected \(vectors \[B,K,D\], presence"):
+        aligned_cosine(x, x)
     with pytest.raises(ValueError, match=r"where has shape \(2,\)"):
         multi_similarity(x, labels, where=jnp.ones(2, bool))

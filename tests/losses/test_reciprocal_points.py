@@ -110,12 +110,19 @@ def test_bfloat16_is_read_as_float32():
     assert value.dtype == jnp.float32 and float(value) == pytest.approx(oracle(FEATURES, POINTS, RADIUS), rel=0.03)
 
 
+def test_the_weight_may_be_traced():
+    value = jax.jit(lambda w: reciprocal_points(FEATURES, POINTS, RADIUS, LABELS, weight=w))(0.3)
+    assert float(value) == pytest.approx(float(reciprocal_points(FEATURES, POINTS, RADIUS, LABELS, weight=0.3)))
+
+
 def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="weight is -1; expected at least 0"):
+        reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), 0.0, LABELS, weight=-1)
     with pytest.raises(ValueError, match=r"points has shape \(3, 2\)"):
         reciprocal_logits(jnp.ones((5, 4)), jnp.ones((3, 2)))
     with pytest.raises(ValueError, match="labels has shape"):
         reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), 0.0, np.zeros(4, int))
     with pytest.raises(ValueError, match=r"radius has shape \(5,\); expected a scalar"):
         reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), np.zeros(5), LABELS)
-    with pytest.raises(ValueError, match="temperature 0"):
+    with pytest.raises(ValueError, match="temperature is 0.0; expected above 0"):
         reciprocal_points(jnp.ones((5, 4)), jnp.ones((3, 4)), 0.0, LABELS, temperature=0.0)
