@@ -90,11 +90,12 @@ def given() -> dict[str, Any]:
 
 def out_file() -> pathlib.Path:
     """The file of --out; what cannot be one is refused before anything is measured."""
+    from partrep.train.disk import need_place
+
     if not FLAGS.out:
         raise UserError("no --out given; expected --out=FILE.json")
     out = pathlib.Path(FLAGS.out)
-    if out.is_dir() or any(parent.is_file() for parent in out.parents):
-        raise UserError(f"--out={out} cannot be written; expected a file in a folder")
+    need_place(out, "--out", "speed.json")
     return out
 
 

@@ -32,10 +32,10 @@ def main(overrides: list[str]) -> None:
     from partrep.evaluate.classification import chosen, scores
     from partrep.explain.contributions import level
     from partrep.tasks import finished
+    from partrep.train.disk import need_place
 
     out, workdir = pathlib.Path(FLAGS.out), pathlib.Path(FLAGS.workdir)
-    if out.is_dir():
-        raise UserError(f"--out is {out}, a folder; expected a JSON file to write")
+    need_place(out, "--out", "scores.json")
     classifier = finished.load(workdir)
     additive = level(classifier.model) > 0
     names = chosen(FLAGS.metrics, len(classifier.card.classes), classifier.parts, additive)

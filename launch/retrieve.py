@@ -85,7 +85,8 @@ def _search(encoder, made, out: pathlib.Path | None) -> None:
                 print(f"{rank:4d}  {value:6.3f}  {index.names[row]}")
     for name, reason in found.skipped:
         print(f"not searched for: {name}: {reason}", file=sys.stderr)
-    print(f"{len(found.queries)} queries among {len(index.names)} photos: {seconds:.1f} s", file=sys.stderr)
+    asked = "1 query" if len(found.queries) == 1 else f"{len(found.queries)} queries"
+    print(f"{asked} among {len(index.names)} photos: {seconds:.1f} s", file=sys.stderr)
     images = pathlib.Path(index.made_by["images"])
     for state, names in retrieve_photos.no_longer_indexed(index, found.ids, images).items():
         if names:

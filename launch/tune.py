@@ -44,6 +44,8 @@ def main(overrides: list[str]) -> None:
     """Trains what is missing and writes the table."""
     if not FLAGS.config or not FLAGS.presets or not FLAGS.out:
         raise UserError("expected --config=configs/TASK.py, --presets=a,b and --out=FILE.json")
+    from partrep.train.disk import need_place
+
     path = FLAGS.config.partition(":")[0]
     search = getattr(runner.load_module(path), "SEARCH", None)
     if search is None:
@@ -53,6 +55,7 @@ def main(overrides: list[str]) -> None:
         for setting in tried_of[preset]:
             runner.parse_config(runner.with_preset(FLAGS.config, preset), [*overrides, *named(setting).split()])
     out = pathlib.Path(FLAGS.out)
+    need_place(out, "--out", "settings.json")
     found = read(out, overrides)
     axis, repeats = repeated(runner.load_config(runner.with_preset(FLAGS.config, FLAGS.presets[0])))
     for preset, repeat in itertools.product(FLAGS.presets, repeats):

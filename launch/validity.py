@@ -32,11 +32,13 @@ def main(overrides: list[str]) -> None:
     from partrep.explain import bound, validity
     from partrep.explain.effects import measure
     from partrep.tasks import classify
+    from partrep.train.disk import need_place
 
+    out = pathlib.Path(FLAGS.out)
+    need_place(out, "--out", "validity.json")
     task, variables = classify.load(pathlib.Path(FLAGS.workdir))
     if task.data.world is None:
         raise UserError(f"{FLAGS.workdir} is a run on {task.config['data']['name']}; expected one on birds")
-    out = pathlib.Path(FLAGS.out)
     record.make_folder(out.absolute().parent)
     predict = bound.predictor(task.model, variables)
     effects = measure(predict, task.data.world, task.data.group, FLAGS.images, task.config["data"]["size"])

@@ -72,6 +72,6 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(trained, tmp_pat
     assert "unknown metric 'f1'" in line and "expected_calibration_error" in line
     assert "no top5_accuracy" in refused(monkeypatch, capsys, *start, "--metrics=top5_accuracy")
     assert "no finished run" in refused(monkeypatch, capsys, f"--workdir={odd}", f"--out={out}")
-    assert "a folder" in refused(monkeypatch, capsys, start[0], f"--out={odd}")
+    assert "--out is the folder" in refused(monkeypatch, capsys, start[0], f"--out={odd}")
     assert "--out is missing" in refused(monkeypatch, capsys, start[0])
     assert not out.exists()
