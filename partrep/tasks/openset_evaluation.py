@@ -173,7 +173,7 @@ def outcome(
     """The numbers, the rows and the page of a run; `first` is a task of its first trial."""
     rows = result_rows(config, scored)
     return Outcome(
-        results=flat(scored) | {"test/openness": _openness(first)},
+        results=flat(config["trials"], scored) | {"test/openness": _openness(first)},
         rows=rows,
         page=dataclasses.replace(_page(config, scored, rows, first), histories=histories, fooled=fooled),
         episodes={name: values(scored[method], score) for name, method, score in named_rows(config)},
@@ -213,8 +213,8 @@ def result_rows(config: Mapping[str, Any], scored: Trials) -> tuple[Result, ...]
     return tuple(rows)
 
 
-def flat(scored: Trials) -> dict[str, float]:
-    """`{name: number}`: means over the trials, and every trial's AUROC."""
+def flat(numbers: Sequence[int], scored: Trials) -> dict[str, float]:
+    """`{name: number}`: means over the trials, and every trial's AUROC under its own number."""
     made: dict[str, float] = {}
     for method, trials in scored.items():
         made[f"test/{method}/accuracy"] = float(np.mean([one.accuracy for one in trials]))
@@ -226,7 +226,7 @@ def flat(scored: Trials) -> dict[str, float]:
                 for kind in kinds if len(kinds) > 1 else ():
                     name = f"test/{method}/{score}/{kind.replace(' ', '_')}/{metric}"
                     made[name] = float(values(trials, score, metric, kind).mean())
-            for trial, value in enumerate(values(trials, score)):
+            for trial, value in zip(numbers, values(trials, score), strict=True):
                 made[f"trial{trial}/{method}/{score}/auroc"] = float(value)
     return made
 
