@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from partrep.tasks.openset_pictures import pictures
 from partrep.tasks.outcome import Outcome, count_test_evaluations
 from partrep.train import sharding
 from partrep.train.logging import read_metrics
+from partrep.train.programs import shared_programs
 
 
 def prepare(config: Mapping[str, Any]) -> Callable[[pathlib.Path], Outcome]:
@@ -34,8 +36,8 @@ def run(config: Mapping[str, Any], workdir: pathlib.Path) -> Outcome:
     scored: dict[str, list[Scored]] = {method: [] for method in config["compared"]}
     _, compared, by = named_rows(config)[-1]
     fooled: tuple[Fooled, ...] = ()
-    for trial in config["trials"]:
-        for method in config["compared"]:
+    with shared_programs():  # those of a method are the same in every trial
+        for trial, method in itertools.product(config["trials"], config["compared"]):
             task = openset.make(config, method, trial)
             state = openset.train(task, workdir / f"{method}-{trial}")
             found = read(task, state.eval_variables)
