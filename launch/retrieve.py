@@ -91,7 +91,8 @@ def _search(encoder, made, out: pathlib.Path | None) -> None:
     for state, names in retrieve_photos.no_longer_indexed(index, found.ids, images).items():
         if names:
             said = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-            print(f"{state} since indexed: {said}; expected {_advice(state, images)}", file=sys.stderr)
+            advice = _advice(state == retrieve_photos.CHANGED, images)
+            print(f"{state} since indexed: {said}; expected {advice}", file=sys.stderr)
     if out is not None:
         make_folder(out.parent)
         with full_disk_is_user_error(out):
@@ -99,9 +100,9 @@ def _search(encoder, made, out: pathlib.Path | None) -> None:
         print(f"page: {out}", flush=True)
 
 
-def _advice(state: str, images: pathlib.Path) -> str:
+def _advice(changed: bool, images: pathlib.Path) -> str:
     """What makes the index and the photos one again; what is gone stays in an index."""
-    if state == "changed":
+    if changed:
         return f"--images={images} again, which describes anew what was changed"
     return f"in {images} again, or another --index of what is there"
 

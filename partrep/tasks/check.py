@@ -55,10 +55,10 @@ def check_numbers(config: Mapping[str, Any], best: str = "validation/accuracy") 
             raise UserError(f"config.{path} is {value}; expected at least {least}")
         if entries is not None and isinstance(value, tuple | list) and len(value) != entries:
             raise UserError(f"config.{path} is {tuple(value)}; expected {entries} numbers")
+        if name == "label_smoothing" and not 0 <= value < 1:
+            raise UserError(f"config.{path} is {value}; expected at least 0 and under 1")
         if path.endswith("seed") and value >= 2**32:
             raise UserError(f"config.{path} is {value}; expected at most {2**32 - 1}")
-    if not 0 <= config.get("label_smoothing", 0.0) < 1:
-        raise UserError(f"config.label_smoothing is {config['label_smoothing']}; expected at least 0 and under 1")
     check_best(config["train"], best)
     if config["dtype"] not in DTYPES:
         raise UserError(f"config.dtype is {config['dtype']!r}; expected one of {', '.join(DTYPES)}")
