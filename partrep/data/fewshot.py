@@ -19,6 +19,7 @@ from partrep.data.source import ArraySource, Settings, split_groups
 from partrep.data.tfds import TfdsSource
 from partrep.data.transforms import WarpSettings
 from partrep.data.vinyals import vinyals_split
+from partrep.train.settings import from_mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _individuals(settings: Mapping[str, Any]) -> FewshotData:
 def _omniglot(settings: Mapping[str, Any]) -> FewshotData:
     background = Omniglot(settings["dir"], settings["background"], settings["stored"])
     augmentation = settings["augmentation"]
-    warp = None if augmentation == "none" else WarpSettings(**dict(settings["warp"]))
+    warp = None if augmentation == "none" else from_mapping(WarpSettings, settings["warp"])
     size = settings["size"]
     rotated = augmentation in ("rotated", "invented")
     train = imageset.of_arrays(background, size, warp, rotated=rotated, attribute="drawer")
@@ -108,7 +109,7 @@ def _vinyals(settings: Mapping[str, Any]) -> FewshotData:
     drawn = Omniglot(settings["dir"], ("full", "evaluation"), settings["stored"])
     whole = ArraySource(drawn.images, drawn.labels, drawn.classes)
     split = vinyals_split(len(whole.classes), settings["class_seed"])
-    return _by_class(whole, split, settings["size"], WarpSettings(**dict(settings["warp"])), rotated=True)
+    return _by_class(whole, split, settings["size"], from_mapping(WarpSettings, settings["warp"]), rotated=True)
 
 
 VALIDATION_ALPHABETS = 5
@@ -122,7 +123,7 @@ def _alphabets(settings: Mapping[str, Any]) -> FewshotData:
         raise UserError(f"found {len(names)} background alphabets; expected more than {VALIDATION_ALPHABETS}")
     drawn = np.random.default_rng(settings["class_seed"]).permutation(len(names))[:VALIDATION_ALPHABETS]
     base, validation = background.split([names[i] for i in drawn])
-    size, warp = settings["size"], WarpSettings(**dict(settings["warp"]))
+    size, warp = settings["size"], from_mapping(WarpSettings, settings["warp"])
     novel = Omniglot(settings["dir"], "evaluation", settings["stored"])
     plain = [imageset.of_arrays(part, size, attribute="drawer") for part in (base, validation, novel)]
     train = imageset.of_arrays(base, size, warp, attribute="drawer")
@@ -145,10 +146,8 @@ def _split_classes(source: Any, settings: Mapping[str, Any]) -> FewshotData:
         place = settings.get("dataset") or settings["dir"]
         raise UserError(f"found {count} classes in {place}; expected at least 15 (9 base, 3 validation, 3 novel)")
     split = split_classes(count, settings["class_seed"])
-    warp = WarpSettings(**dict(settings["warp"]))
-    return _by_class(
-        _in_memory(source), split, settings["size"], None if settings["augmentation"] == "none" else warp
-    )
+    warp = from_mapping(WarpSettings, settings["warp"])
+    return _by_class(_in_memory(source), split, settings["size"], None if settings["augmentation"] == "none" else warp)
 
 
 def split_classes(count: int, seed: int) -> list[np.ndarray]:

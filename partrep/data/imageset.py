@@ -138,7 +138,6 @@ def of_arrays(
     """
     turns = 4 if rotated else 1
     images, labels = source.images, source.labels
-    ink = images.shape[-1] == 1
 
     def load(indices: np.ndarray) -> Batch:
         chosen, turn = indices // turns, indices % turns
@@ -146,6 +145,23 @@ def of_arrays(
         if rotated:
             picked = np.stack([np.rot90(image, k) for image, k in zip(picked, turn)]) if len(picked) else picked
         return {"image": picked, "label": (labels[chosen] * turns + turn).astype(np.int32)}
+
+    decode, warped = _array_decoders(images.shape[-1] == 1, size, warp)
+
+    def repeat(column: np.ndarray | None) -> np.ndarray | None:
+        return None if column is None else np.repeat(column, turns)
+
+    digest = fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
+    turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
+    crossed = source.attributes[attribute] if attribute else None
+    degrees = [f" at {90 * turn} degrees" if turn else "" for turn in range(turns)]
+    names = tuple(name + turn for name in source.classes for turn in degrees)
+    return ImageSet(turned, load, decode, digest, repeat(source.groups), repeat(crossed), names, warped=warped)
+
+
+@functools.cache
+def _array_decoders(ink: bool, size: int, warp: transforms.WarpSettings | None):
+    """`decode` and `warped` of images in memory: the same ones for all sets of a size, so that they share programs."""
 
     def stored(batch: Batch) -> jax.Array:
         picked = jnp.asarray(batch["image"], jnp.float32) / 255.0
@@ -164,17 +180,7 @@ def of_arrays(
         picked = stored(batch)
         return move(picked, jax.tree.map(lambda x: jnp.broadcast_to(x, (picked.shape[0], *x.shape)), one))
 
-    def repeat(column: np.ndarray | None) -> np.ndarray | None:
-        return None if column is None else np.repeat(column, turns)
-
-    digest = fingerprint(images.tobytes(), labels.tobytes(), size, rotated)
-    turned = (np.repeat(labels, turns) * turns + np.tile(np.arange(turns), len(labels))).astype(np.int32)
-    crossed = source.attributes[attribute] if attribute else None
-    degrees = [f" at {90 * turn} degrees" if turn else "" for turn in range(turns)]
-    names = tuple(name + turn for name in source.classes for turn in degrees)
-    return ImageSet(
-        turned, load, decode, digest, repeat(source.groups), repeat(crossed), names, warped=warped
-    )
+    return decode, warped
 
 
 def of_features(

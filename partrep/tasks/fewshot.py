@@ -37,12 +37,14 @@ from partrep.tasks.batches import ClassBatches, eval_batches, shuffled
 from partrep.tasks.part_terms import part_terms
 from partrep.train import sharding
 from partrep.train.loop import Every, Hooks, Settings, fit
+from partrep.train.settings import from_mapping
 from partrep.train.stages import Aux, Stage, Terms, stream
 from partrep.train.state import TrainState, Tree
 
 View = Callable[[PartOutputs], Local]
 Views = tuple[tuple[str, View | None], ...]
 """Ways to read an image by name; None is the image's own pixels."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity: programs are kept for each task
 class Fewshot:
@@ -141,7 +143,7 @@ def pairs_loss(
     side of the pairs in turn as the support.
     """
     settings = task.config["stages"]["pairs"]
-    warp = WarpSettings(**dict(settings["warp"]))
+    warp = from_mapping(WarpSettings, settings["warp"])
     drawn, invented = invent_classes(stream(key, "invent"), batch["image"], warp, settings["invented"])
     images = task.data.train.decode({**batch, "image": drawn}, stream(key, "augment"))
     outputs, model_state = task.forward(params, model_state, images, key)

@@ -32,6 +32,7 @@ from partrep.tasks.maps import Maps, Sampled, part_count
 from partrep.tasks.oneshot_pictures import Matching, pictures
 from partrep.tasks.outcome import Outcome, slug, with_interval
 from partrep.tasks.readers import DENSE, NOTES, PARTS, POOLED
+from partrep.train.settings import from_mapping
 from partrep.train.state import Tree
 
 HAUSDORFF = "modified Hausdorff"
@@ -93,7 +94,7 @@ def _fingerprint(runs: Sequence[Run]) -> str:
 def test_warps(task: Fewshot) -> Warp | None:
     """The warps that drawings are seen under at test time, drawn from those of training; None for none."""
     count = task.config["evaluation"]["warps"]
-    return fixed_warps(count, WarpSettings(**dict(task.config["data"]["warp"]))) if count else None
+    return fixed_warps(count, from_mapping(WarpSettings, task.config["data"]["warp"])) if count else None
 
 
 def over_warps(task: Fewshot, head: functools.partial) -> Head:

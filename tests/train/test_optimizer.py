@@ -19,6 +19,7 @@ from partrep.train.optimizer import (
     match,
     merge,
     partition,
+    turned,
 )
 
 PARAMS = {
@@ -99,6 +100,39 @@ def test_muon_turns_kernels_by_orthogonal_matrices_and_the_rest_by_nadam():
     np.testing.assert_allclose(updates["conv"].reshape(18, 4), expected, rtol=1e-3, atol=1e-4)
     assert np.all(np.sign(updates["bias"]) == -np.sign(gradient["bias"]))
     assert 0.05 < abs(float(updates["bias"][0])) < 0.2
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (1, 1, 5, 40), (3, 3, 2, 18)])
+def test_muon_is_that_of_optax(shape):
+    def as_matrix(leaf):
+        return optax.contrib.MuonDimensionNumbers((0, 1, 2), 3) if leaf.ndim == 4 else None
+
+    params = {"conv": jax.random.normal(jax.random.key(0), shape), "bias": jnp.array([1.0, -1.0])}
+    theirs = optax.contrib.muon(
+        0.3,
+        adam_learning_rate=0.1,
+        muon_weight_dimension_numbers=lambda tree: jax.tree.map(as_matrix, tree),
+    )
+    ours = make_optimizer(Optimizer("muon", 0.1, "constant", muon_rate=3.0), params, 4)
+    states = [ours.init(params), theirs.init(params)]
+    for t in range(4):
+        gradient = {name: jnp.cos(leaf * (t + 1)) for name, leaf in params.items()}
+        (update, states[0]), (expected, states[1]) = (
+            transform.update(gradient, state, params) for transform, state in zip((ours, theirs), states)
+        )
+        for name in params:
+            np.testing.assert_allclose(update[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_kernel_of_all_lengths_and_of_none_is_turned():
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 16)))[0] for n in (72, 16))
+    lengths = np.logspace(0, -8, 16)  # far below 32-bit precision of the Gram matrix, whose squares they are
+    matrix = left * lengths @ right.T
+    found = np.asarray(turned(jnp.float32(matrix).reshape(3, 3, 8, 16)), np.float64).reshape(72, 16)
+    expected = orthogonalised(matrix.T).T * np.linalg.norm(matrix)
+    assert np.abs(found - expected).max() < 1e-3 * np.linalg.norm(expected, 2)
+    np.testing.assert_array_equal(turned(jnp.zeros((3, 3, 8, 16))), 0.0)
 
 
 def test_clipping_bounds_the_global_norm():

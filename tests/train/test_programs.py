@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from partrep.train import programs
 from partrep.train.programs import shared_programs
@@ -30,12 +31,29 @@ def slope(x):
     return jax.jit(jax.grad(lambda y: jnp.sin(y @ y.T).sum()))(x)
 
 
-@pytest.mark.parametrize("mine", [None, "mine"])
-def test_the_same_computation_of_another_function_is_loaded(hits, mine, tmp_path, monkeypatch):
+NAMES = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+
+
+def settings() -> list:
+    """The settings of JAX that are changed for a while."""
+    return [jax.config.values[name] for name in NAMES]
+
+
+@pytest.fixture(params=[None, "mine"])
+def mine(request, tmp_path):
+    """The user's own folder or none, whatever the tests before have set."""
+    before, folder = settings(), request.param and str(tmp_path / request.param)
+    jax.config.update(NAMES[0], folder)
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in zip(NAMES, before):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+def test_the_same_computation_of_another_function_is_loaded(hits, mine, monkeypatch):
     monkeypatch.setattr(programs, "QUICK", 0.0)
-    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    if mine:
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path / mine))
+    before = settings()
     x = jnp.linspace(0.0, 1.0, 12).reshape(3, 4)
     alone = slope(x)
     with shared_programs():
@@ -47,8 +65,7 @@ def test_the_same_computation_of_another_function_is_loaded(hits, mine, tmp_path
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, alone, rtol=1e-6)
     if mine:
-        assert folder == tmp_path / mine  # the user's own stays in use
-        jax.config.update("jax_compilation_cache_dir", before[0])
+        assert str(folder) == mine  # the user's own stays in use
     else:
         assert not folder.exists()
-    assert before == (jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)
+    assert settings() == before
