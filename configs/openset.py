@@ -99,7 +99,7 @@ def _mnist() -> ConfigDict:
     model = dict(backbone=DIGITS, method=dict(name="landmarks", parts=4, temperature=0.5),
                  bottleneck=dict(name="standardised", width=32),
                  head=dict(name="autoencoders", width=8, scale=10.0))  # fmt: skip
-    return _run(data, _methods(DIGITS, DIGIT_WARP, dict(model=model)), steps=1200, batch_size=64)
+    return _run(data, _methods(DIGITS, DIGIT_WARP, dict(model=model)), steps=1200, batch_size=56)
 
 
 def _cifar10() -> ConfigDict:
