@@ -84,7 +84,8 @@ def read(task: Openset, variables: Tree) -> Read:
     """Runs a trained method over the images of its trial; settings come from known images alone."""
     data, settings = task.data, task.config["evaluation"]
     fitted = spaced(data.train, settings["openmax_images"])
-    model = openmax.fit(logits_of(task, variables, data.train, fitted), data.train.labels[fitted], settings["tail"])
+    still = dataclasses.replace(data.train, decode=data.validation.decode)  # unwarped, by the program of the others
+    model = openmax.fit(logits_of(task, variables, still, fitted), data.train.labels[fitted], settings["tail"])
     sets = {"validation": data.validation, "known": data.known, **data.unknown}
     logits = {name: logits_of(task, variables, images) for name, images in sets.items()}
     return Read(logits, model, settings["alpha"])
