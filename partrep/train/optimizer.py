@@ -178,7 +178,7 @@ def _muon(settings: Optimizer, params: Tree) -> list[optax.GradientTransformatio
         adam_learning_rate=1.0,
         muon_weight_dimension_numbers=lambda tree: jax.tree.map(as_matrix, tree),
     )
-    turn = optax.stateless_with_tree_map(lambda update, _: turned(update) if update.ndim == 4 else update)
+    turn = optax.stateless_with_tree_map(lambda update, _: turned(update) if as_matrix(update) else update)
     # Its updates point downhill already, and the learning rate behind will turn them.
     return [core, turn, optax.scale(-1.0), _decay(settings, params)]
 
@@ -200,9 +200,10 @@ def turned(kernel: jax.Array) -> jax.Array:
     unit = (matrix.T if wide else matrix) / jnp.maximum(length, jnp.finfo(matrix.dtype).tiny)
     a, b, c = NEWTON_SCHULZ
     with jax.default_matmul_precision("highest"):
-        gram, product = unit.T @ unit, jnp.eye(unit.shape[1], dtype=unit.dtype)
+        gram = unit.T @ unit
+        product = eye = jnp.eye(len(gram), dtype=gram.dtype)
         for _ in range(5):
-            step = a * jnp.eye(unit.shape[1], dtype=unit.dtype) + b * gram + c * gram @ gram
+            step = a * eye + b * gram + c * gram @ gram
             gram, product = step @ gram @ step, product @ step
         orthogonal = unit @ product
     return length * (orthogonal.T if wide else orthogonal).reshape(kernel.shape)
