@@ -178,9 +178,9 @@ def _muon(settings: Optimizer, params: Tree) -> list[optax.GradientTransformatio
         adam_learning_rate=1.0,
         muon_weight_dimension_numbers=lambda tree: jax.tree.map(as_matrix, tree),
     )
-    turn = optax.stateless_with_tree_map(lambda update, _: turned(update) if as_matrix(update) else update)
     # Its updates point downhill already, and the learning rate behind will turn them.
-    return [core, turn, optax.scale(-1.0), _decay(settings, params)]
+    uphill = optax.stateless_with_tree_map(lambda update, _: -(turned(update) if as_matrix(update) else update))
+    return [core, uphill, _decay(settings, params)]
 
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
